@@ -1,0 +1,19 @@
+#include "net/base/clock.h"
+
+#include <ctime>
+
+namespace understudy {
+
+namespace {
+std::int64_t read_ns(clockid_t id) {
+  timespec time{};
+  ::clock_gettime(id, &time);
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+}  // namespace
+
+Instant MonotonicClock::now() const { return Instant{Duration{read_ns(CLOCK_MONOTONIC)}}; }
+
+std::int64_t realtime_ns() { return read_ns(CLOCK_REALTIME); }
+
+}  // namespace understudy

@@ -1,0 +1,45 @@
+// What a node must not forget. RocksDB hides behind it; simulations have one that loses what was not synced.
+//
+// Threading: any call may block for as long as the disk does; daemons call it on a store thread with a deadline (design, rule 7).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "net/base/ids.h"
+#include "net/base/result.h"
+
+namespace understudy {
+
+struct NodeIdentity {
+  PairId pair;
+  NodeId node = NodeId::kA;
+  Incarnation incarnation;  // new whenever this node's image was lost
+  friend bool operator==(const NodeIdentity&, const NodeIdentity&) = default;
+};
+
+struct CommittedEpoch {
+  Term term;
+  Epoch epoch;
+  friend auto operator<=>(const CommittedEpoch&, const CommittedEpoch&) = default;
+};
+
+class EpochStore {
+ public:
+  virtual ~EpochStore() = default;
+
+  // Each put of the first three is on stable storage when it returns.
+  virtual Result<void> put_identity(const NodeIdentity& identity) = 0;
+  virtual Result<void> put_term(Term term) = 0;         // the highest term this node acted in; never lowered
+  virtual Result<void> put_promise(Term promised) = 0;  // from then on never acks a lower term; never lowered
+  // Not synced: at worst an older epoch is found after a crash.
+  virtual Result<void> put_committed(CommittedEpoch committed) = 0;
+
+  // nullopt / zero on a store that never held one. kCorrupt when what is stored fails its check.
+  virtual Result<std::optional<NodeIdentity>> identity() const = 0;
+  virtual Result<Term> term() const = 0;
+  virtual Result<Term> promise() const = 0;
+  virtual Result<CommittedEpoch> committed() const = 0;
+};
+
+}  // namespace understudy

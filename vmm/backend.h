@@ -1,0 +1,79 @@
+// What a device needs of the host, filled in by the layers above: a place for frames, and a disk.
+//
+// Both are called on the machine's device loop, and never block it. A backend's failure or hang is never completed to a protected guest:
+// the request stays in flight (design: "Who may run the guest", rule 8), and the backend tells its owner instead.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace understudy {
+
+using ConstBytes = std::span<const std::byte>;
+using MutableBytes = std::span<std::byte>;
+
+// Ethernet frames, without a virtio header and without FCS; 14 to kMaxFrameBytes bytes.
+class NetBackend {
+ public:
+  static constexpr std::size_t kMaxFrameBytes = 65'550;
+  virtual ~NetBackend() = default;
+
+  // Takes one frame from the guest, given in pieces, and copies it. False: no room now; the device leaves the frame in its ring
+  // and tries again when `room_fd()` is readable.
+  virtual bool transmit(std::span<const ConstBytes> pieces) = 0;
+  // Readable (eventfd) once there is room again after transmit() said no. The device reads it empty.
+  virtual int room_fd() const = 0;
+
+  // Copies the next frame for the guest to `frame` and returns its size; nullopt when none waits.
+  virtual std::optional<std::size_t> receive(MutableBytes frame) = 0;
+  // Readable while a frame may wait. Level-triggered.
+  virtual int receive_fd() const = 0;
+};
+
+enum class BlockOperation : std::uint8_t { kRead, kWrite, kFlush };
+
+// Names a request between submit() and its completion; the device chooses it.
+using BlockCookie = std::uint32_t;
+
+struct BlockRequest {
+  BlockOperation operation;
+  std::uint64_t offset_bytes;  // a multiple of 512; 0 for a flush
+  std::span<const MutableBytes>
+      memory;  // guest memory, in order; total a multiple of 512. Valid until completion; the span itself only in submit()
+  BlockCookie cookie;
+};
+
+struct BlockCompletion {
+  BlockCookie cookie;
+};
+
+class BlockBackend {
+ public:
+  static constexpr std::size_t kSectorBytes = 512;
+  virtual ~BlockBackend() = default;
+
+  virtual std::uint64_t capacity_bytes() const = 0;  // fixed while a machine uses it
+  virtual bool read_only() const = 0;
+  // Up to 20 bytes, as the guest sees it.
+  virtual std::string serial_number() const = 0;
+
+  // Starts a request that lies inside the capacity. A write's bytes are taken before submit() returns; a read fills guest memory at any
+  // time until its completion. Overlapping requests take effect in the order of submission. False: the queue is full; try again after a
+  // completion.
+  virtual bool submit(const BlockRequest& request) = 0;
+  // Readable (eventfd) while completions may wait.
+  virtual int completion_fd() const = 0;
+  // Takes up to completions.size() completed requests. A request that failed on the host never appears here.
+  virtual std::size_t reap(std::span<BlockCompletion> completions) = 0;
+  // After this no guest memory is touched and no completion appears for what is in flight. Bounded by `deadline` (false when it passed:
+  // a read stuck in the kernel may still write to guest memory, so that memory must not be trusted any more).
+  virtual bool abandon_in_flight(std::chrono::nanoseconds deadline) = 0;
+};
+
+}  // namespace understudy

@@ -1,0 +1,1 @@
+# target_sources(understudy_vmm PRIVATE devices/...)
