@@ -1,1 +1,1 @@
-# target_sources(understudy_vmm PRIVATE devices/...)
+target_sources(understudy_vmm PRIVATE bus.cpp)
