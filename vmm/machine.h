@@ -1,0 +1,99 @@
+// The assembled virtual machine: vCPUs, interrupt controllers, devices, and the guest memory that it is given.
+//
+// Life: create() builds a machine in which nothing runs. A primary calls boot(), then resume(). A secondary keeps one warm, and on a takeover
+// calls restore(), then resume(). Destroying it stops the vCPUs and devices; after that nothing touches the guest memory, and another Machine
+// may be built over it.
+//
+// Threading: one controlling thread at a time (never a vCPU's or the device loop's) calls everything but what is marked "any thread". A
+// thread per vCPU and one for the device loop belong to the machine.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "net/base/clock.h"
+#include "net/base/result.h"
+#include "vmm/checkpoint_source.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_memory.h"
+
+namespace understudy {
+
+enum class MachineEventKind : std::uint8_t {
+  kPowerOff,       // the guest wrote 0x2000 to port 0x604 (16 bits; as QEMU's ACPI PM1a control)
+  kReset,          // the guest asked for a reset: i8042 (port 0x64 <- 0xFE) or the reset control register (port 0xCF9 <- bit 2)
+  kTripleFault,    // KVM_EXIT_SHUTDOWN
+  kInternalError,  // KVM could not go on (KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, an exit nobody knows): the text has the details
+};
+const char* name_of(MachineEventKind kind);
+
+// The guest has ended by itself. The machine stands still from then on: pause() and resume() give kUnavailable with this text.
+struct MachineEvent {
+  MachineEventKind kind = MachineEventKind::kInternalError;
+  unsigned vcpu = 0;
+  std::string text;  // one sentence; for an internal error with RIP, mode and instruction bytes
+};
+
+struct MachineConfig {
+  unsigned vcpu_count = 1;  // 1 to kMaxVcpus
+  std::string kernel_path;  // a 64-bit ELF (vmlinux); read by boot() alone
+  std::string initrd_path;  // empty: none; read by boot() alone
+  // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks.
+  std::string command_line;
+  DevicesConfig devices;
+  // At most one event in a machine's life; on a vCPU's thread, so it must not block nor call the machine. May be empty.
+  std::function<void(const MachineEvent&)> on_event;
+};
+
+class Machine final : public CheckpointSource, public CheckpointTarget {
+ public:
+  static constexpr unsigned kMaxVcpus = 8;
+  static constexpr std::size_t kMaxStateBytes = std::size_t{16} << 20;
+
+  // kUnavailable: no /dev/kvm; kUnsupportedVersion: its API or a named capability is missing; kInvalid: configuration.
+  // `clock` outlives the machine.
+  static Result<std::unique_ptr<Machine>> create(MachineConfig config, std::shared_ptr<GuestMemory> memory, const Clock& clock);
+  ~Machine() override;
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  // Loads kernel, initrd and boot data into guest memory and sets vCPU 0 to the kernel's entry (Linux/x86 64-bit boot protocol); the guest
+  // starts with the next resume(). kInvalid names what is wrong with kernel, initrd or command line. Only on a machine that never ran.
+  Result<void> boot();
+
+  // CheckpointSource and CheckpointTarget; see checkpoint_source.h.
+  MachineFingerprint fingerprint() const override;
+  std::size_t page_count() const override;
+  std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const override;
+  std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) override;
+  Result<void> start_tracking() override;
+  Result<void> stop_tracking() override;
+  Result<void> pause(Duration deadline) override;
+  Result<std::span<const std::byte>> save() override;
+  Result<void> harvest(PageSet& into) override;
+  void merge_back(const PageSet& pages) override;
+  Result<void> check_state(std::span<const std::byte> state) const override;
+  // On a machine that never ran, not even booted: else kRefused.
+  Result<void> restore(std::span<const std::byte> state) override;
+  Result<void> resume() override;
+  bool paused() const override;
+
+  // When vCPU 0 first entered the guest; nullopt before. Any thread.
+  std::optional<Instant> first_entry() const;
+  // The event that ended the guest, if it has. Any thread.
+  std::optional<MachineEvent> event() const;
+  // Exits from the guest so far, over all vCPUs: evidence that they live. Any thread.
+  std::uint64_t exits() const;
+  // Bytes for the guest's serial port. Any thread.
+  void serial_input(ConstBytes bytes);
+
+ private:
+  struct Parts;
+  explicit Machine(std::unique_ptr<Parts> parts);
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace understudy
