@@ -1,1 +1,5 @@
-target_sources(understudy_vmm PRIVATE bus.cpp)
+target_sources(understudy_vmm PRIVATE
+  bus.cpp
+  devices/serial/serial.cpp)
+understudy_schemas(understudy_vmm
+  vmm/devices/serial/state.capnp)
