@@ -18,6 +18,7 @@
 
 #include <capnp/list.h>
 
+#include "net/base/addresses.h"
 #include "net/base/event_loop.h"
 #include "vmm/backend.h"
 #include "vmm/bus.h"
@@ -26,8 +27,6 @@
 #include "vmm/guest_memory.h"
 
 namespace understudy {
-
-using MacAddress = std::array<std::uint8_t, 6>;
 
 struct NetDeviceConfig {
   MacAddress mac{};
