@@ -1,0 +1,276 @@
+// What goes into the node's state machine and what comes out: facts in, actions out, all plain data.
+//
+// The daemon turns the world into inputs and carries the actions out, in the order given. An action that can take time has an input that
+// answers it, named in its comment; an answer may be late, repeated or (for arbiter and peer) lost: the node repeats what it still needs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "failover/arbiter.h"
+#include "failover/probe.h"
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+#include "net/base/log.h"
+
+namespace understudy {
+
+enum class Role : std::uint8_t {
+  kStarting = 0,   // has not yet learned what the arbiter's record says
+  kPrimary = 1,    // runs the guest; a peer is eligible to take over
+  kSecondary = 2,  // holds the guest's image, or waits to receive it
+  kSolo = 3,       // runs the guest without a peer, by grant
+  kFenced = 4,     // must not run the guest: another has it, or its image here is lost
+};
+const char* name_of(Role role);
+
+enum class GateMode : std::uint8_t {
+  kMute,  // nothing leaves, now or later: what waits is dropped
+  kHold,  // nothing leaves, but what waits is kept (a switch to kPair or kSolo of the same term goes on with it)
+  kPair,  // a frame leaves once its epoch is acked in `term` by `peer` in the running session
+  kSolo,  // frames leave at once
+};
+const char* name_of(GateMode mode);
+
+// An epoch with the term it was committed in. (Same meaning as the epoch store's CommittedEpoch, which this layer doesn't see.)
+struct EpochPosition {
+  Term term;
+  Epoch epoch;
+  friend auto operator<=>(const EpochPosition&, const EpochPosition&) = default;
+};
+
+// The primary has paused the guest after `final_epoch`, which is committed and fully released, and asks the peer to take the next term.
+struct HandoverOffer {
+  Term term;  // the offer is void in any other term
+  EpochPosition final_epoch;
+  friend bool operator==(const HandoverOffer&, const HandoverOffer&) = default;
+};
+
+// Sent every NodeConfig::heartbeat_every and at each change. Wire form: failover.capnp, kind 32.
+struct Heartbeat {
+  NodeIncarnation sender;
+  std::uint64_t sequence = 0;       // rises by one with each heartbeat of an incarnation
+  Incarnation echo_incarnation;     // whose heartbeat is echoed; 0: none was received yet
+  std::uint64_t echo_sequence = 0;  // the newest received from the other node: proves that this message is fresh
+  Role role = Role::kStarting;
+  Term term;                   // highest term the sender has acted in, or follows as secondary
+  Term promise;                // it acks no lower term
+  bool has_history = false;    // its store has ever held a term, a promise or a committed epoch
+  bool image_whole = false;    // a secondary's image equals one committed epoch
+  EpochPosition committed;     // newest epoch the sender knows to be committed: the progress that counts
+  Incarnation eligible_peer;   // by the sender's record: the receiver's incarnation that may be granted the next term; 0: none
+  bool guest_stopped = false;  // the guest powered off or crashed by itself: no reason to take over
+  std::optional<HandoverOffer> handover;
+  std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
+  std::vector<PathEvidence> evidence;  // at most one per path
+};
+
+enum class CommandKind : std::uint8_t {
+  kSwitchover,  // at the primary: hand over to the peer, both alive
+  kTakeover,    // at the secondary: take over now
+};
+using CommandId = StrongU64<struct CommandTag>;  // chosen by the daemon; its answer carries it
+using AskId = StrongU64<struct AskTag>;          // chosen by the node: one call of the arbiter
+
+// ---------------------------------------------------------------------------------------------------------------- inputs
+namespace input {
+
+// Once, first. `term`, `promise` and `committed` come from the store; self.incarnation is new whenever the image was lost, which is at
+// every start of the process until images outlive it.
+struct Started {
+  NodeIncarnation self;
+  Term term;
+  Term promise;
+  EpochPosition committed;
+};
+struct Tick {};  // every 10 ms or so
+struct HeartbeatReceived {
+  Heartbeat heartbeat;
+};
+struct PeerConnection {
+  bool connected = false;  // a transport's hint, never proof
+};
+
+// Sessions, either side.
+struct SessionUp {  // the handshake is done
+  Session session;
+  Term term;
+  Incarnation peer;
+};
+// Secondary: a full transfer begins to overwrite the image held so far, which is no whole epoch from now on.
+struct ImageOverwritten {};
+// Primary: the peer holds all of `at`. Secondary: this node does, and has acked it. The first in a session makes the image whole.
+struct EpochCommitted {
+  Session session;
+  EpochPosition at;
+};
+struct SessionActivity {};  // secondary: part of an epoch arrived; a sign of life, no progress
+struct SessionBroken {
+  std::string reason;
+};
+struct SessionRefused {  // primary: the peer answered the handshake or an epoch with a refusal
+  Term peer_promise;     // its floor, where that is why; else 0
+  std::string reason;
+};
+
+struct Probed {
+  ProbeReport report;
+};
+
+// Answers of the arbiter to action::ReadArbiter and action::Propose.
+struct ArbiterAnswered {
+  AskId ask;
+  ArbiterAnswer answer;
+};
+struct ArbiterFailed {
+  AskId ask;
+  std::string reason;
+};
+
+// Answers of the store.
+struct PromisePersisted {
+  Term promise;
+};
+struct TermPersisted {
+  Term term;
+};
+struct StoreFailed {  // a put failed or its deadline passed
+  std::string reason;
+};
+
+// Answers action::SetGate: the mode is in force. `open_epoch`: the newest epoch to which a frame can belong that left before this.
+struct GateSet {
+  GateMode mode = GateMode::kMute;
+  Term term;
+  Epoch open_epoch;
+};
+// Answers action::BootGuest, action::TakeOver and action::ResumeGuest: the guest runs.
+struct GuestRunning {
+  Term term;
+};
+struct GuestFailed {
+  Term term;
+  std::string reason;
+};
+// Answers action::FinishGuest. Finished: the guest stands, the final epoch is committed on the peer and the gate is empty.
+struct HandoverFinished {
+  EpochPosition final_epoch;
+};
+struct HandoverFailed {
+  std::string reason;
+};
+
+struct LoopGap {  // the node's own loop stood still for `length`: a stop or a long stall. Feed it before anything that waited meanwhile.
+  Duration length{};
+};
+struct Command {
+  CommandId id;
+  CommandKind kind = CommandKind::kSwitchover;
+};
+struct GuestStopped {  // by itself: powered off, reset or crashed
+  std::string reason;
+};
+
+}  // namespace input
+
+using Input = std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp,
+                           input::ImageOverwritten, input::EpochCommitted, input::SessionActivity, input::SessionBroken,
+                           input::SessionRefused, input::Probed, input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted,
+                           input::TermPersisted, input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed,
+                           input::HandoverFinished, input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped>;
+
+// --------------------------------------------------------------------------------------------------------------- actions
+namespace action {
+
+struct ReadArbiter {  // -> ArbiterAnswered, ArbiterFailed
+  AskId ask;
+};
+struct Propose {  // -> ArbiterAnswered, ArbiterFailed
+  AskId ask;
+  Proposal proposal;
+};
+// At once: the secondary session acks and accepts nothing below `promise`. Then sync it. -> PromisePersisted, StoreFailed
+struct PersistPromise {
+  Term promise;
+};
+struct PersistTerm {  // -> TermPersisted, StoreFailed
+  Term term;
+};
+struct SendHeartbeat {
+  Heartbeat heartbeat;
+};
+
+// The guest.
+struct BootGuest {  // boots it afresh -> GuestRunning, GuestFailed
+  Term term;
+};
+struct TakeOver {  // restores the committed image and runs; the gate is set before -> GuestRunning, GuestFailed
+  Term term;
+};
+struct FinishGuest {
+};                    // switchover: pause, commit a final epoch, empty the gate; the guest stays paused -> HandoverFinished, HandoverFailed
+struct ResumeGuest {  // after FinishGuest, finished or failed, when it goes on here after all -> GuestRunning, GuestFailed
+  Term term;
+};
+struct StopGuest {  // this node must not run it: stop the vCPUs for good, at once; its image here is history
+  std::string reason;
+};
+
+// Sessions.
+struct StartSession {  // as primary, to this incarnation of the peer; retries the handshake by itself -> SessionUp, SessionRefused
+  Term term;
+  NodeIncarnation peer;
+  std::optional<EpochPosition> base;  // the peer's image is this epoch, whole, and so is ours: no full transfer needed
+};
+struct RaiseSessionTerm {  // the running session goes on in a higher term
+  Term term;
+};
+struct StopSession {};   // as primary; no answer, no further input of that session
+struct AcceptSessions {  // as secondary: of `floor` or above; again whenever the floor rises
+  Term floor;
+  bool keep_image = false;  // the paused machine's memory is a whole epoch (an old primary after a switchover)
+};
+struct RefuseSessions {};  // no longer a secondary; ends a running one: after this no further epoch commits here
+
+struct SetGate {  // -> GateSet
+  GateMode mode = GateMode::kMute;
+  Term term;
+  Incarnation peer;  // kPair: whose acks count
+};
+struct AnnounceAddress {};  // gratuitous ARP and the like on the service segment
+
+struct Rejoin {  // a fenced node starts over with an empty image and a new incarnation (a fresh process, or as good as that)
+  std::string reason;
+};
+struct CommandResult {
+  CommandId id;
+  bool ok = false;
+  std::string sentence;
+};
+struct LogEvent {
+  Severity severity = Severity::kInfo;
+  std::string event;
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+// Instants for the takeover's timeline; the daemon adds restored, first instruction and first packet.
+enum class Milestone : std::uint8_t { kDetected, kArbiterReached, kPromised, kGranted, kTermStored };
+const char* name_of(Milestone milestone);
+struct Timeline {
+  Milestone milestone = Milestone::kDetected;
+  Instant at;
+  std::string text;  // kDetected: the verdict, naming the path
+};
+
+}  // namespace action
+
+using Action =
+    std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::SendHeartbeat,
+                 action::BootGuest, action::TakeOver, action::FinishGuest, action::ResumeGuest, action::StopGuest, action::StartSession,
+                 action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
+                 action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
+
+}  // namespace understudy

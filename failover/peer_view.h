@@ -1,0 +1,52 @@
+// What a node knows of the other one from its heartbeats, and how fresh that is.
+//
+// Messages may be lost, delayed, repeated and reordered, and the peer may have restarted meanwhile. Within an incarnation the sequence
+// tells old from new. Incarnations have no order, so a new one is believed only when it echoes a heartbeat of ours that is newer than any
+// echoed before: a message from a process that died long ago can't do that.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "failover/node_io.h"
+
+namespace understudy {
+
+class PeerView {
+ public:
+  enum class Reception : std::uint8_t { kDropped, kAccepted, kNewIncarnation };
+
+  // Our heartbeat `sequence` leaves now.
+  void note_sent(std::uint64_t sequence, Instant now);
+  Reception receive(const Heartbeat& heartbeat, NodeIncarnation self, Instant now);
+  // Our own loop stood still: what it could not hear meanwhile is no silence of the peer.
+  void forgive(Duration gap);
+  // Another sign of life (an epoch's bytes).
+  void note_alive(Instant now) { alive_at_ = std::max(alive_at_, now); }
+
+  bool known() const { return known_; }
+  const Heartbeat& last() const { return last_; }  // while known()
+  Incarnation incarnation() const { return last_.sender.incarnation; }
+  Instant alive_at() const { return alive_at_; }  // latest sign of life
+  // When the newest of our heartbeats left that the peer has echoed: both directions worked since then.
+  Instant contact_at() const { return contact_at_; }
+  std::uint64_t echoed() const { return echoed_; }
+  std::vector<PathEvidence> evidence(Instant now) const;  // the last heartbeat's, with today's ages
+  void start_watching(Instant now) { alive_at_ = contact_at_ = now; }
+
+ private:
+  struct Sent {
+    std::uint64_t sequence = 0;
+    Instant at;
+  };
+  bool known_ = false;
+  Heartbeat last_;
+  Instant received_at_;
+  Instant alive_at_;
+  Instant contact_at_;
+  std::uint64_t echoed_ = 0;
+  std::array<Sent, 256> sent_{};  // by sequence, modulo
+};
+
+}  // namespace understudy
