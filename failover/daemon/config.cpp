@@ -1,0 +1,217 @@
+#include "failover/daemon/config.h"
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <span>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <xxhash.h>
+
+#include "failover/daemon/toml_section.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
+
+Result<void> read_pair(TomlSection in, DaemonConfig::Pair& out) {
+  US_ASSIGN(out.name, in.required_text("name"));
+  if (out.name.size() > 64) return in.at("name", "expected at most 64 characters");
+  out.id = pair_id_of(out.name);
+  US_ASSIGN(const auto node, in.required_text("node"));
+  if (node != "a" && node != "b") return in.at("node", fmt::format("expected \"a\" or \"b\", found \"{}\"", node));
+  out.node = node == "a" ? NodeId::kA : NodeId::kB;
+  US_ASSIGN(const auto role, in.required_text("initial_role"));
+  if (role != "primary" && role != "secondary")
+    return in.at("initial_role", fmt::format("expected \"primary\" or \"secondary\", found \"{}\"", role));
+  out.initial_primary = role == "primary";
+  US_ASSIGN(out.alone, in.flag("alone", false));
+  return in.nothing_else();
+}
+
+Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
+  US_ASSIGN(out.kernel, in.required_text("kernel"));
+  US_ASSIGN(auto initrd, in.optional_text("initrd"));
+  if (initrd) out.initrd = std::move(*initrd);
+  US_ASSIGN(auto cmdline, in.optional_text("cmdline"));
+  out.cmdline = std::move(cmdline).value_or("");
+  US_ASSIGN(const auto memory_mib, in.required_whole_number("memory_mib", 4, 1 << 20));
+  out.memory_bytes = static_cast<std::uint64_t>(memory_mib) << 20;
+  US_ASSIGN(const auto vcpus, in.whole_number("vcpus", 1, 8));
+  out.vcpus = static_cast<unsigned>(vcpus.value_or(1));
+  return in.nothing_else();
+}
+
+Result<void> read_net(TomlSection in, DaemonConfig::Net& out) {
+  US_ASSIGN(out.tap, in.required_text("tap"));
+  US_ASSIGN(const auto mac, in.required_text("mac"));
+  const auto parsed_mac = MacAddress::parse(mac);
+  if (!parsed_mac || (parsed_mac->octets[0] & 1) != 0)
+    return in.at("mac", fmt::format("expected a unicast address like \"52:54:00:12:34:56\", found \"{}\"", mac));
+  out.mac = *parsed_mac;
+  US_ASSIGN(const auto address, in.optional_text("guest_ip"));
+  if (address) {
+    out.guest_ip = Ipv4Address::parse(*address);
+    if (!out.guest_ip) return in.at("guest_ip", fmt::format("expected an IPv4 address like \"10.0.0.10\", found \"{}\"", *address));
+  }
+  US_ASSIGN(out.service_nic, in.required_text("service_nic"));
+  return in.nothing_else();
+}
+
+Result<void> read_disk(TomlSection in, std::vector<DiskConfig>& out) {
+  DiskConfig disk;
+  US_ASSIGN(disk.id, in.required_text("id"));
+  const bool plain = std::ranges::all_of(disk.id, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
+  if (!plain || disk.id.size() > 20) return in.at("id", fmt::format("expected 1 to 20 letters, digits, - or _, found \"{}\"", disk.id));
+  if (std::ranges::any_of(out, [&](const DiskConfig& other) { return other.id == disk.id; }))
+    return in.at("id", fmt::format("\"{}\" names a disk above already", disk.id));
+  US_ASSIGN(disk.image, in.required_text("image"));
+  US_ASSIGN(disk.read_only, in.flag("read_only", false));
+  out.push_back(std::move(disk));
+  return in.nothing_else();
+}
+
+Result<std::string> read_endpoint(TomlSection& in, std::string_view key) {
+  US_ASSIGN(auto endpoint, in.required_text(key));
+  if (!endpoint.starts_with("tcp://") && !endpoint.starts_with("ipc://"))
+    return in.at(key, fmt::format("expected an endpoint like \"tcp://10.0.0.1:7001\", found \"{}\"", endpoint));
+  return endpoint;
+}
+
+Result<void> read_link(TomlSection in, LinkConfig& out) {
+  US_ASSIGN(out.bind, read_endpoint(in, "bind"));
+  US_ASSIGN(out.peer, read_endpoint(in, "peer"));
+  return in.nothing_else();
+}
+
+Result<void> read_timing(TomlSection in, DaemonConfig::Timing& out) {
+  const auto read = [&in](std::string_view key, std::int64_t low, std::int64_t high, Duration& value) -> Result<void> {
+    US_ASSIGN(const auto ms, in.whole_number(key, low, high));
+    if (ms) value = std::chrono::milliseconds{*ms};
+    return {};
+  };
+  US_TRY(read("epoch_ms", 1, 10'000, out.epoch));
+  US_TRY(read("pause_deadline_ms", 10, 60'000, out.pause_deadline));
+  US_TRY(read("heartbeat_ms", 5, 10'000, out.heartbeat));
+  US_TRY(read("solo_after_ms", 20, 600'000, out.solo_after));
+  US_TRY(read("takeover_after_ms", 20, 600'000, out.takeover_after));
+  if (out.solo_after < 3 * out.heartbeat) return in.at("solo_after_ms", "expected at least three times heartbeat_ms");
+  if (out.takeover_after < 3 * out.heartbeat) return in.at("takeover_after_ms", "expected at least three times heartbeat_ms");
+  return in.nothing_else();
+}
+
+Result<void> read_log(TomlSection in, DaemonConfig::Log& out) {
+  US_ASSIGN(auto file, in.optional_text("file"));
+  if (file) out.file = std::move(*file);
+  US_ASSIGN(auto level, in.optional_text("level"));
+  if (level) {
+    static constexpr std::string_view kLevels[] = {"debug", "info", "warning", "error"};
+    if (std::ranges::find(kLevels, *level) == std::end(kLevels))
+      return in.at("level", fmt::format("expected debug, info, warning or error, found \"{}\"", *level));
+    out.level = std::move(*level);
+  }
+  return in.nothing_else();
+}
+
+// The file's top level: which tables there are, and that each is one.
+class Document {
+ public:
+  Document(std::string_view name, const toml::table& root) : name_{name}, root_{root} {}
+
+  Result<std::optional<TomlSection>> optional_table(std::string_view key) const {
+    const toml::node* const node = root_.get(key);
+    if (node == nullptr) return std::optional<TomlSection>{};
+    if (!node->is_table())
+      return Error{ErrorCode::kInvalid, fmt::format("{}:{}: expected [{}] to be a table", name_, node->source().begin.line, key)};
+    return std::optional{TomlSection{name_, fmt::format("[{}]", key), *node->as_table()}};
+  }
+  Result<TomlSection> table(std::string_view key) const {
+    US_ASSIGN(auto found, optional_table(key));
+    if (!found) return Error{ErrorCode::kInvalid, fmt::format("{}: expected a table [{}], found none", name_, key)};
+    return std::move(*found);
+  }
+  Result<std::vector<TomlSection>> tables(std::string_view key) const {
+    std::vector<TomlSection> sections;
+    const toml::node* const node = root_.get(key);
+    if (node == nullptr) return sections;
+    const toml::array* const array = node->as_array();
+    if (array == nullptr || !array->is_homogeneous(toml::node_type::table))
+      return Error{ErrorCode::kInvalid, fmt::format("{}:{}: expected [[{}]] tables", name_, node->source().begin.line, key)};
+    for (const auto& element : *array) sections.emplace_back(name_, fmt::format("[[{}]]", key), *element.as_table());
+    return sections;
+  }
+  Result<void> only(std::span<const std::string_view> known) const {
+    for (const auto& [key, node] : root_) {
+      if (std::ranges::find(known, key.str()) == known.end())
+        return Error{ErrorCode::kInvalid, fmt::format("{}:{}: unknown table or key \"{}\"; expected one of: {}", name_,
+                                                      node.source().begin.line, key.str(), fmt::join(known, ", "))};
+    }
+    return {};
+  }
+
+ private:
+  std::string name_;
+  const toml::table& root_;
+};
+
+}  // namespace
+
+PairId pair_id_of(std::string_view name) { return PairId{XXH3_64bits(name.data(), name.size())}; }
+
+Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) {
+  toml::table root;
+  try {
+    root = toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
+  }
+  const Document document{name, root};
+  static constexpr std::string_view kKnown[] = {"pair",      "vm",      "net",   "disk",   "replication",
+                                                "heartbeat", "witness", "state", "timing", "log"};
+  US_TRY(document.only(kKnown));
+
+  DaemonConfig config;
+  US_ASSIGN(auto pair, document.table("pair"));
+  US_TRY(read_pair(std::move(pair), config.pair));
+  US_ASSIGN(auto vm, document.table("vm"));
+  US_TRY(read_vm(std::move(vm), config.vm));
+  US_ASSIGN(auto net, document.optional_table("net"));
+  if (net) US_TRY(read_net(std::move(*net), config.net.emplace()));
+  US_ASSIGN(auto disks, document.tables("disk"));
+  for (auto& disk : disks) US_TRY(read_disk(std::move(disk), config.disks));
+  US_ASSIGN(auto replication, document.table("replication"));
+  US_TRY(read_link(std::move(replication), config.replication));
+  US_ASSIGN(auto heartbeat, document.table("heartbeat"));
+  US_TRY(read_link(std::move(heartbeat), config.heartbeat));
+  US_ASSIGN(auto witness, document.table("witness"));
+  US_ASSIGN(config.witness, read_endpoint(witness, "endpoint"));
+  US_TRY(witness.nothing_else());
+  US_ASSIGN(auto state, document.table("state"));
+  US_ASSIGN(config.state_dir, state.required_text("dir"));
+  US_ASSIGN(config.socket, state.required_text("socket"));
+  // struct sockaddr_un holds 108 bytes, the terminating zero included: unix(7).
+  if (config.socket.string().size() > 107) return state.at("socket", "expected a path of at most 107 bytes");
+  US_TRY(state.nothing_else());
+  US_ASSIGN(auto timing, document.optional_table("timing"));
+  if (timing) US_TRY(read_timing(std::move(*timing), config.timing));
+  US_ASSIGN(auto log_section, document.optional_table("log"));
+  if (log_section) US_TRY(read_log(std::move(*log_section), config.log));
+  return config;
+}
+
+Result<DaemonConfig> load_config(const std::filesystem::path& path) {
+  std::ifstream file{path, std::ios::binary};
+  if (!file) return Error::from_errno("read configuration " + path.string());
+  std::string text(kMaxFileBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kMaxFileBytes)
+    return Error{ErrorCode::kInvalid, "read configuration " + path.string() + ": larger than 1 MiB, so hardly a configuration"};
+  return parse_config(text, path.string());
+}
+
+}  // namespace understudy

@@ -1,0 +1,78 @@
+// The daemon's one TOML file, read whole and checked before anything starts. An error names the file, the line and what was expected.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/base/addresses.h"
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+#include "net/base/result.h"
+
+namespace understudy {
+
+struct DiskConfig {
+  std::string id;  // 1 to 20 letters, digits, '-' or '_'; equal on both nodes
+  std::filesystem::path image;
+  bool read_only = false;
+};
+
+struct LinkConfig {
+  std::string bind;  // ZeroMQ endpoints: where this node listens, and where its peer does. Node a's connection serves both ways.
+  std::string peer;
+};
+
+struct DaemonConfig {
+  struct Pair {
+    std::string name;  // 1 to 64 characters; its hash is the PairId
+    PairId id;
+    NodeId node = NodeId::kA;
+    bool initial_primary = false;  // matters only for a pair that never ran
+    bool alone = false;            // a first start need not find the peer
+  } pair;
+  struct Vm {
+    std::filesystem::path kernel;
+    std::optional<std::filesystem::path> initrd;
+    std::string cmdline;
+    std::uint64_t memory_bytes = 0;
+    unsigned vcpus = 1;
+  } vm;
+  struct Net {
+    std::string tap;
+    MacAddress mac{};
+    std::optional<Ipv4Address> guest_ip;  // announced after a takeover; without it a RARP frame names the MAC alone
+    std::string service_nic;              // the NIC whose health counts; on which the guest is reached
+  };
+  std::optional<Net> net;
+  std::vector<DiskConfig> disks;
+  LinkConfig replication;
+  LinkConfig heartbeat;
+  std::string witness;  // ZeroMQ endpoint
+  std::filesystem::path state_dir;
+  std::filesystem::path socket;
+  struct Timing {
+    Duration epoch = std::chrono::milliseconds{25};
+    Duration pause_deadline = std::chrono::milliseconds{500};
+    Duration heartbeat = std::chrono::milliseconds{50};
+    Duration solo_after = std::chrono::milliseconds{250};
+    Duration takeover_after = std::chrono::milliseconds{400};
+  } timing;
+  struct Log {
+    std::optional<std::filesystem::path> file;  // without: standard error
+    std::string level = "info";
+  } log;
+};
+
+// `name` stands in the errors. kInvalid: "node-a.toml:12: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string".
+Result<DaemonConfig> parse_config(std::string_view text, std::string_view name);
+Result<DaemonConfig> load_config(const std::filesystem::path& path);
+
+// The PairId that a pair's name stands for: equal wherever the name is.
+PairId pair_id_of(std::string_view name);
+
+}  // namespace understudy

@@ -1,0 +1,167 @@
+#include "failover/daemon/operator_socket.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <zmq.hpp>
+
+#include "net/payload.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr std::size_t kMaxRequestBytes = 4096;
+constexpr int kListenBacklog = 16;
+constexpr std::uint16_t kOperatorVersion = 1;
+
+std::string endpoint_of(const std::filesystem::path& path) { return "ipc://" + path.string(); }
+
+std::span<const std::byte> bytes_of(const zmq::message_t& message) {
+  return {static_cast<const std::byte*>(message.data()), message.size()};
+}
+
+class ZmqOperatorServer final : public OperatorServer {
+ public:
+  ZmqOperatorServer(EventLoop& loop, Handler handler)
+      : loop_{loop}, handler_{std::move(handler)}, socket_{context_, zmq::socket_type::router} {
+    socket_.set(zmq::sockopt::linger, 200);  // time for a last answer to leave
+    socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{kMaxRequestBytes});
+    socket_.set(zmq::sockopt::rcvhwm, kListenBacklog);
+    socket_.set(zmq::sockopt::backlog, kListenBacklog);
+  }
+  ~ZmqOperatorServer() override {
+    *alive_ = false;
+    loop_.unwatch(fd_);
+  }
+
+  Result<void> listen(const std::filesystem::path& path) {
+    try {
+      socket_.bind(endpoint_of(path));
+    } catch (const zmq::error_t& error) {
+      return Error::from_errno("listen for operators at " + path.string(), error.num());
+    }
+    if (::chmod(path.c_str(), S_IRUSR | S_IWUSR) < 0) return Error::from_errno("restrict " + path.string() + " to its owner");
+    fd_ = socket_.get(zmq::sockopt::fd);
+    US_TRY(loop_.watch(fd_, EPOLLIN, [this](std::uint32_t) { drain(); }));
+    loop_.post([this, alive = alive_] {
+      if (*alive) drain();
+    });
+    return {};
+  }
+
+ private:
+  // The socket's fd is edge-triggered in effect: whatever is ready must be taken before going back to wait.
+  void drain() {
+    while ((socket_.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0) {
+      std::vector<zmq::message_t> frames;
+      bool more = true;
+      while (more) {
+        zmq::message_t frame;
+        if (!socket_.recv(frame, zmq::recv_flags::dontwait)) break;
+        more = frame.more();
+        frames.push_back(std::move(frame));
+      }
+      // REQ's frames: the client's identity, an empty delimiter, the request. Anything else is dropped.
+      if (frames.size() == 3 && frames[1].size() == 0) serve(std::move(frames[0]), frames[2]);
+    }
+  }
+
+  void serve(zmq::message_t identity, const zmq::message_t& request) {
+    const auto command = read_payload<schema::OperatorRequest>(
+        bytes_of(request), [](schema::OperatorRequest::Reader reader) -> Result<schema::OperatorRequest::Command> {
+          if (reader.getVersion() != kOperatorVersion)
+            return Error{ErrorCode::kUnsupportedVersion,
+                         fmt::format("the command speaks version {} of the operator protocol, this daemon {}: "
+                                     "install the same version of both",
+                                     reader.getVersion(), kOperatorVersion)};
+          return reader.getCommand();
+        });
+    auto answer = [this, alive = alive_, client = std::make_shared<zmq::message_t>(std::move(identity))](const OperatorAnswer& given) {
+      if (*alive) reply(*client, given);
+    };
+    if (!command) {
+      answer({.ok = false, .sentence = command.error().text(), .status = {}});
+      return;
+    }
+    handler_(*command, std::move(answer));
+  }
+
+  void reply(zmq::message_t& identity, const OperatorAnswer& answer) {
+    const auto bytes = build_payload<schema::OperatorReply>([&](schema::OperatorReply::Builder out) {
+      out.setVersion(kOperatorVersion);
+      out.setOk(answer.ok);
+      out.setSentence(answer.sentence);
+      write_status(answer.status, out.initStatus());
+    });
+    try {
+      // A client that went away, or a full pipe: its own deadline tells it.
+      socket_.send(identity, zmq::send_flags::dontwait | zmq::send_flags::sndmore);
+      socket_.send(zmq::message_t{}, zmq::send_flags::dontwait | zmq::send_flags::sndmore);
+      socket_.send(zmq::buffer(bytes.data(), bytes.size()), zmq::send_flags::dontwait);
+    } catch (const zmq::error_t&) {
+    }
+    drain();  // sending may have swallowed the fd's edge
+  }
+
+  EventLoop& loop_;
+  const Handler handler_;
+  zmq::context_t context_{1};
+  zmq::socket_t socket_;
+  int fd_ = -1;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace
+
+Result<std::unique_ptr<OperatorServer>> OperatorServer::create(EventLoop& loop, const std::filesystem::path& path, Handler handler) {
+  // bind() replaces a socket file that is there; ask whether its daemon lives before we take its place.
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) {
+    const auto living =
+        ask_daemon(path, schema::OperatorRequest::Command::STATUS, std::chrono::milliseconds{300}, [](schema::OperatorReply::Reader) {});
+    if (living)
+      return Error{ErrorCode::kRefused, "listen for operators at " + path.string() +
+                                            ": another understudyd answers there; stop it, or give this one another [state] socket"};
+  }
+  auto server = std::make_unique<ZmqOperatorServer>(loop, std::move(handler));
+  US_TRY(server->listen(path));
+  return std::unique_ptr<OperatorServer>{std::move(server)};
+}
+
+Result<void> ask_daemon(const std::filesystem::path& path, schema::OperatorRequest::Command command, Duration deadline,
+                        const std::function<void(schema::OperatorReply::Reader)>& answered) {
+  std::error_code ignored;
+  if (!std::filesystem::is_socket(path, ignored))
+    return Error{ErrorCode::kUnavailable, "ask understudyd at " + path.string() +
+                                              ": no socket there; is the daemon running, and is this its "
+                                              "[state] socket?"};
+  try {
+    zmq::context_t context{1};
+    zmq::socket_t socket{context, zmq::socket_type::req};
+    const auto deadline_ms = static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(deadline).count());
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::immediate, true);
+    socket.set(zmq::sockopt::sndtimeo, deadline_ms);
+    socket.set(zmq::sockopt::rcvtimeo, deadline_ms);
+    socket.connect(endpoint_of(path));
+    const auto request = build_payload<schema::OperatorRequest>([&](schema::OperatorRequest::Builder out) {
+      out.setVersion(kOperatorVersion);
+      out.setCommand(command);
+    });
+    if (!socket.send(zmq::buffer(request.data(), request.size())))
+      return Error{ErrorCode::kUnavailable,
+                   "ask understudyd at " + path.string() + ": nobody listens there any more; is the daemon running?"};
+    zmq::message_t reply;
+    if (!socket.recv(reply))
+      return Error{ErrorCode::kTimeout, fmt::format("ask understudyd at {}: no answer within {} ms", path.string(), deadline_ms)};
+    return read_payload<schema::OperatorReply>(bytes_of(reply), [&](schema::OperatorReply::Reader reader) -> Result<void> {
+      answered(reader);
+      return {};
+    });
+  } catch (const zmq::error_t& error) {
+    return Error::from_errno("ask understudyd at " + path.string(), error.num());
+  }
+}
+
+}  // namespace understudy

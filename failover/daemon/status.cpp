@@ -1,0 +1,110 @@
+#include "failover/daemon/status.h"
+
+#include <capnp/compat/json.h>
+#include <fmt/format.h>
+
+namespace understudy {
+
+namespace {
+
+// Cap'n Proto prints 64-bit numbers as strings, for JavaScript's sake; ours stay far below 2^53, and scripts want numbers.
+class PlainNumber final : public capnp::JsonCodec::Handler<std::uint64_t> {
+ public:
+  void encode(const capnp::JsonCodec&, std::uint64_t input, capnp::JsonValue::Builder output) const override {
+    output.setNumber(static_cast<double>(input));
+  }
+  std::uint64_t decode(const capnp::JsonCodec&, capnp::JsonValue::Reader input) const override {
+    return static_cast<std::uint64_t>(input.getNumber());
+  }
+};
+
+std::string_view view(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+}  // namespace
+
+void write_status(const Status& status, schema::Status::Builder out) {
+  out.setPair(status.pair);
+  out.setNode(status.node);
+  out.setRole(status.role);
+  out.setMode(status.mode);
+  out.setTerm(status.term.raw());
+  out.setEpoch(status.epoch.raw());
+  out.setCommittedEpoch(status.committed_epoch.raw());
+  out.setProtected(status.is_protected);
+  out.setReason(status.reason);
+  out.setVerdict(status.verdict);
+  out.setPeerVerdict(status.peer_verdict);
+  out.setGuest(status.guest);
+  out.setVersion(UNDERSTUDY_VERSION);
+  auto timeline = out.initTimeline(static_cast<unsigned>(status.timeline.size()));
+  for (unsigned i = 0; i < timeline.size(); ++i) {
+    const auto& moment = status.timeline[i];
+    timeline[i].setName(moment.name);
+    timeline[i].setMonotonicNs(static_cast<std::uint64_t>(moment.monotonic_ns));
+    timeline[i].setRealtimeNs(static_cast<std::uint64_t>(moment.realtime_ns));
+    timeline[i].setTerm(moment.term.raw());
+    timeline[i].setText(moment.text);
+  }
+  auto gate = out.initGate();
+  gate.setMode(status.gate.mode);
+  gate.setDepthFrames(status.gate.depth_frames);
+  gate.setDepthBytes(status.gate.depth_bytes);
+  gate.setReleasedFrames(status.gate.released_frames);
+  gate.setDroppedFrames(status.gate.dropped_frames);
+  auto last = out.initLast();
+  last.setPauseUs(status.last.pause_us);
+  last.setDirtyPages(status.last.dirty_pages);
+  last.setSentBytes(status.last.sent_bytes);
+  last.setAckUs(status.last.ack_us);
+  last.setPauseMedianUs(status.last.pause_median_us);
+  last.setPauseP99Us(status.last.pause_p99_us);
+  auto probes = out.initProbes(static_cast<unsigned>(status.probes.size()));
+  for (unsigned i = 0; i < probes.size(); ++i) {
+    probes[i].setPath(status.probes[i].path);
+    probes[i].setHealth(status.probes[i].health);
+    probes[i].setText(status.probes[i].text);
+  }
+}
+
+std::string status_as_json(schema::Status::Reader status) {
+  capnp::JsonCodec codec;
+  PlainNumber plain_number;
+  codec.addTypeHandler(plain_number);
+  codec.setPrettyPrint(true);
+  return std::string{codec.encode(status).cStr()} + "\n";
+}
+
+std::string status_as_text(schema::Status::Reader status) {
+  std::string text;
+  const auto line = [&text](std::string_view label, const std::string& value) {
+    if (!value.empty()) text += fmt::format("{:<12}{}\n", label, value);
+  };
+  const std::string protection = status.getProtected() ? "protected" : "NOT PROTECTED";
+  line("pair", fmt::format("{} (this is node {})", view(status.getPair()), view(status.getNode())));
+  line("role", fmt::format("{}, {}", view(status.getRole()), protection));
+  line("why", std::string{view(status.getReason())});
+  line("guest", std::string{view(status.getGuest())});
+  line("term", fmt::format("{}{}{}", status.getTerm(), view(status.getMode()).empty() ? "" : ", granted as ", view(status.getMode())));
+  line("epoch", fmt::format("{} committed, {} open", status.getCommittedEpoch(), status.getEpoch()));
+  line("this host", std::string{view(status.getVerdict())});
+  line("peer", std::string{view(status.getPeerVerdict())});
+  const auto last = status.getLast();
+  if (last.getPauseUs() > 0)
+    line("last epoch",
+         fmt::format("pause {} us (median {}, p99 {}), {} dirty pages, {} bytes, ack after {} us", last.getPauseUs(),
+                     last.getPauseMedianUs(), last.getPauseP99Us(), last.getDirtyPages(), last.getSentBytes(), last.getAckUs()));
+  const auto gate = status.getGate();
+  line("gate", fmt::format("{}: {} frames ({} bytes) waiting, {} released, {} dropped", view(gate.getMode()), gate.getDepthFrames(),
+                           gate.getDepthBytes(), gate.getReleasedFrames(), gate.getDroppedFrames()));
+  for (const auto probe : status.getProbes())
+    line("probe", fmt::format("{}: {} ({})", view(probe.getPath()), view(probe.getHealth()), view(probe.getText())));
+  if (status.getTimeline().size() > 0) {
+    const auto first_ns = status.getTimeline()[0].getMonotonicNs();
+    for (const auto moment : status.getTimeline())
+      line("timeline", fmt::format("{:+10.3f} ms  {}{}{}", static_cast<double>(moment.getMonotonicNs() - first_ns) / 1e6,
+                                   view(moment.getName()), moment.getText().size() > 0 ? ": " : "", view(moment.getText())));
+  }
+  return text;
+}
+
+}  // namespace understudy

@@ -1,0 +1,51 @@
+// What `understudy status` shows, as plain values, and its forms: Cap'n Proto on the socket, JSON and text for people and scripts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "failover/daemon/operator.capnp.h"
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+
+namespace understudy {
+
+struct Status {
+  struct Moment {
+    std::string name;
+    std::int64_t monotonic_ns = 0;
+    std::int64_t realtime_ns = 0;
+    Term term;
+    std::string text;
+  };
+  struct Gate {
+    std::string mode;
+    std::uint64_t depth_frames = 0, depth_bytes = 0, released_frames = 0, dropped_frames = 0;
+  };
+  struct EpochNumbers {
+    std::uint64_t pause_us = 0, dirty_pages = 0, sent_bytes = 0, ack_us = 0, pause_median_us = 0, pause_p99_us = 0;
+  };
+  struct Probe {
+    std::string path, health, text;
+  };
+
+  std::string pair, node, role, mode;
+  Term term;
+  Epoch epoch, committed_epoch;
+  bool is_protected = false;
+  std::string reason, verdict, peer_verdict, guest;
+  std::vector<Moment> timeline;
+  Gate gate;
+  EpochNumbers last;
+  std::vector<Probe> probes;
+};
+
+void write_status(const Status& status, schema::Status::Builder out);
+
+// One JSON object with the schema's names; numbers are numbers.
+std::string status_as_json(schema::Status::Reader status);
+// For a person: a few aligned lines, ended by a newline.
+std::string status_as_text(schema::Status::Reader status);
+
+}  // namespace understudy

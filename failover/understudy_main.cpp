@@ -1,0 +1,97 @@
+// `understudy`: the operator's command. It asks the local understudyd and shows the answer.
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "failover/daemon/operator_socket.h"
+#include "failover/daemon/status.h"
+
+namespace understudy {
+namespace {
+
+constexpr Duration kStatusDeadline = std::chrono::seconds{5};
+constexpr Duration kCommandDeadline = std::chrono::seconds{60};  // a switchover waits for an epoch, a grant and a restore
+
+constexpr const char* kAbout =
+    "Shows and steers one node of a pair: a virtual machine that runs on one host and is kept ready on another.\n\n"
+    "  understudy status               what runs where, and whether it is protected\n"
+    "  understudy status --watch       the same, again every second\n"
+    "  understudy switchover           on the primary: move the guest to the other host, both hosts alive\n"
+    "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n\n"
+    "A takeover asks the witness for the next term, so two hosts never run the guest; what clients were told is never lost by it.\n";
+
+void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "understudy: %s\n", error.text().c_str());
+  return 1;
+}
+
+int show_status(const std::filesystem::path& socket, bool json) {
+  std::string text;
+  const auto asked = ask_daemon(
+      socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline,
+      [&](schema::OperatorReply::Reader reply) { text = json ? status_as_json(reply.getStatus()) : status_as_text(reply.getStatus()); });
+  if (!asked) return fail(asked.error());
+  print(text);
+  std::fflush(stdout);
+  return 0;
+}
+
+int watch_status(const std::filesystem::path& socket, bool json) {
+  const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+  while (true) {
+    if (terminal) print("\033[H\033[2J");
+    if (const int code = show_status(socket, json); code != 0) return code;
+    std::this_thread::sleep_for(std::chrono::seconds{1});
+  }
+}
+
+int command(const std::filesystem::path& socket, schema::OperatorRequest::Command which) {
+  bool ok = false;
+  std::string sentence;
+  const auto asked = ask_daemon(socket, which, kCommandDeadline, [&](schema::OperatorReply::Reader reply) {
+    ok = reply.getOk();
+    sentence = reply.getSentence().cStr();
+  });
+  if (!asked) return fail(asked.error());
+  if (!ok) return fail(Error{ErrorCode::kRefused, sentence});
+  print(sentence + "\n");
+  return 0;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{kAbout, "understudy"};
+  app.set_version_flag("--version", std::string{UNDERSTUDY_VERSION});
+  app.require_subcommand(1);
+  std::string socket = "/run/understudy/understudy.sock";
+  app.add_option("--socket", socket, "the daemon's socket: [state] socket in its configuration")
+      ->envname("UNDERSTUDY_SOCKET")
+      ->capture_default_str();
+
+  bool json = false;
+  bool watch = false;
+  CLI::App* const status =
+      app.add_subcommand("status", "what this node does, why, and how well: role, term, epochs, gate, probes, timeline");
+  status->add_flag("--json", json, "one JSON object, for scripts");
+  status->add_flag("--watch", watch, "again every second, until interrupted");
+  CLI::App* const switchover =
+      app.add_subcommand("switchover", "on the primary: hand the guest to the other host after a last epoch; its pause is about one epoch");
+  CLI::App* const takeover =
+      app.add_subcommand("takeover", "on the secondary: take the guest over now; refused, with the reason, when this node may not");
+  for (CLI::App* const sub : {status, switchover, takeover}) sub->fallthrough();
+
+  CLI11_PARSE(app, argc, argv);
+  if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
+  if (switchover->parsed()) return command(socket, schema::OperatorRequest::Command::SWITCHOVER);
+  return command(socket, schema::OperatorRequest::Command::TAKEOVER);
+}
+
+}  // namespace
+}  // namespace understudy
+
+int main(int argc, char** argv) { return understudy::run(argc, argv); }

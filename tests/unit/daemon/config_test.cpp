@@ -1,0 +1,121 @@
+// Accepted and refused configurations: a refusal names the line and what was expected.
+#include "failover/daemon/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace understudy {
+namespace {
+
+constexpr std::string_view kWhole = R"([pair]
+name = "shop"
+node = "b"
+initial_role = "secondary"
+
+[vm]
+kernel = "/var/lib/understudy/vmlinux"
+cmdline = "console=ttyS0"
+memory_mib = 128
+vcpus = 2
+
+[net]
+tap = "tap-guest"
+mac = "52:54:00:12:34:56"
+guest_ip = "10.77.0.10"
+service_nic = "svc0"
+
+[[disk]]
+id = "root"
+image = "/var/lib/understudy/root.img"
+
+[replication]
+bind = "tcp://10.77.1.2:7001"
+peer = "tcp://10.77.1.1:7001"
+
+[heartbeat]
+bind = "tcp://10.77.1.2:7002"
+peer = "tcp://10.77.1.1:7002"
+
+[witness]
+endpoint = "tcp://10.77.2.3:7003"
+
+[state]
+dir = "/var/lib/understudy/shop"
+socket = "/run/understudy/shop.sock"
+
+[timing]
+epoch_ms = 20
+)";
+
+std::string replaced(std::string_view from, std::string_view to) {
+  std::string text{kWhole};
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(Config, ReadsAWholeFile) {
+  const auto config = parse_config(kWhole, "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->pair.name, "shop");
+  EXPECT_EQ(config->pair.id, pair_id_of("shop"));
+  EXPECT_EQ(config->pair.node, NodeId::kB);
+  EXPECT_FALSE(config->pair.initial_primary);
+  EXPECT_EQ(config->vm.memory_bytes, std::uint64_t{128} << 20);
+  EXPECT_EQ(config->vm.vcpus, 2u);
+  ASSERT_TRUE(config->net);
+  EXPECT_EQ(config->net->mac.text(), "52:54:00:12:34:56");
+  EXPECT_EQ(config->net->guest_ip->text(), "10.77.0.10");
+  ASSERT_EQ(config->disks.size(), 1u);
+  EXPECT_EQ(config->disks[0].id, "root");
+  EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{20});
+  EXPECT_EQ(config->timing.takeover_after, std::chrono::milliseconds{400});
+}
+
+TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
+  struct Case {
+    std::string_view name, from, to, says;
+  };
+  const Case cases[] = {
+      {"wrong key", "epoch_ms = 20", "epcoh_ms = 20", "b.toml:38: [timing] epcoh_ms: unknown key; expected one of: epoch_ms"},
+      {"wrong type", "epoch_ms = 20", "epoch_ms = \"20\"",
+       "b.toml:38: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string"},
+      {"out of range", "vcpus = 2", "vcpus = 9", "b.toml:10: [vm] vcpus: expected a whole number from 1 to 8, found 9"},
+      {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
+      {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},
+      {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
+      {"multicast MAC", "52:54", "53:54", "b.toml:14: [net] mac: expected a unicast address"},
+      {"bad address", "10.77.0.10", "10.77.0.256", "[net] guest_ip: expected an IPv4 address"},
+      {"bad node", "node = \"b\"", "node = \"c\"", "b.toml:3: [pair] node: expected \"a\" or \"b\", found \"c\""},
+      {"bad role", "\"secondary\"", "\"master\"", "[pair] initial_role: expected \"primary\" or \"secondary\""},
+      {"bad endpoint", "tcp://10.77.2.3:7003", "10.77.2.3:7003", "[witness] endpoint: expected an endpoint like"},
+      {"not TOML", "[pair]", "[pair", "b.toml:1: not TOML"},
+      {"takeover too soon", "epoch_ms = 20", "takeover_after_ms = 100",
+       "[timing] takeover_after_ms: expected at least three times heartbeat_ms"},
+      {"disk as table", "[[disk]]", "[disk]", "expected [[disk]] tables"},
+      {"disk id with a slash", "id = \"root\"", "id = \"a/b\"", "[[disk]] id: expected 1 to 20 letters"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto config = parse_config(replaced(c.from, c.to), "b.toml");
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(c.says));
+    EXPECT_EQ(config.error().code(), ErrorCode::kInvalid);
+    EXPECT_EQ(config.error().text().find('\n'), std::string::npos) << "one line";
+  }
+}
+
+TEST(Config, OptionalTablesMayBeAbsent) {
+  const auto config = parse_config(replaced("[timing]\nepoch_ms = 20", ""), "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{25});
+}
+
+TEST(Config, AnAbsentFileIsNamed) {
+  const auto config = load_config("/nonexistent/pair.toml");
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().text(), testing::HasSubstr("read configuration /nonexistent/pair.toml: No such file"));
+}
+
+}  // namespace
+}  // namespace understudy
