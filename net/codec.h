@@ -1,7 +1,8 @@
 // The only place that reads or writes envelopes. Frame 0 of a message is an envelope (net/wire.capnp) around an opaque payload;
 // further frames are bulk data, whose checksum belongs to the payload's schema.
 //
-// Nothing from the network is trusted: decode() checks magic, version, pair, sizes and the payload's checksum before anyone reads it.
+// Nothing from the network is trusted: decode() checks magic, version, pair, sizes and the checksum (over header and payload)
+// before anyone reads it.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +37,12 @@ struct DecodedMessage {
   std::vector<Frame> bulk;
 };
 
-// `payload` is copied into frame 0; bulk frames are passed on as they are.
+// `payload` (at most kMaxPayloadBytes) is copied into frame 0; bulk frames are passed on as they are. Any thread.
 Message encode(const Envelope& envelope, std::span<const std::byte> payload, std::vector<Frame> bulk = {});
 
 // kUnsupportedVersion names both versions; kRefused names both pairs; kCorrupt names what is wrong. Never throws.
 Result<DecodedMessage> decode(const Message& message, PairId expected_pair);
+// The same for a receiver that serves many pairs and looks at envelope.pair itself.
+Result<DecodedMessage> decode_any_pair(const Message& message);
 
 }  // namespace understudy

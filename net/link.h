@@ -37,7 +37,8 @@ class Link {
   virtual ~Link() = default;
 
   // Queues a message for the peer, in order. kBusy when the bounded queue is full: nothing was queued; try again at on_writable.
-  // Delivery is not promised: a broken connection loses what was queued, so acks are the caller's.
+  // kUnavailable while there is no connection: nothing was queued, since nothing waits for an absent peer; try again at
+  // on_connection(true). Delivery is not promised: a broken connection loses what was queued, so acks are the caller's.
   virtual Result<void> send(Message message) = 0;
 
   // One at a time, in order. Set before the loop runs.

@@ -16,6 +16,6 @@ struct Envelope {
   term @6 :UInt64;
   session @7 :UInt64;
   epoch @8 :UInt64;
-  payloadChecksum @9 :UInt64;  # XXH3-64 of payload
+  checksum @9 :UInt64;         # XXH3-64 of payload, seeded with XXH3-64 of the fields above (see net/codec.cpp)
   payload @10 :Data;           # a Cap'n Proto message in flat (unpacked) form
 }
