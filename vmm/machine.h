@@ -19,23 +19,9 @@
 #include "vmm/checkpoint_source.h"
 #include "vmm/device_manager.h"
 #include "vmm/guest_memory.h"
+#include "vmm/machine_event.h"
 
 namespace understudy {
-
-enum class MachineEventKind : std::uint8_t {
-  kPowerOff,       // the guest wrote 0x2000 to port 0x604 (16 bits; as QEMU's ACPI PM1a control)
-  kReset,          // the guest asked for a reset: i8042 (port 0x64 <- 0xFE) or the reset control register (port 0xCF9 <- bit 2)
-  kTripleFault,    // KVM_EXIT_SHUTDOWN
-  kInternalError,  // KVM could not go on (KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, an exit nobody knows): the text has the details
-};
-const char* name_of(MachineEventKind kind);
-
-// The guest has ended by itself. The machine stands still from then on: pause() and resume() give kUnavailable with this text.
-struct MachineEvent {
-  MachineEventKind kind = MachineEventKind::kInternalError;
-  unsigned vcpu = 0;
-  std::string text;  // one sentence; for an internal error with RIP, mode and instruction bytes
-};
 
 struct MachineConfig {
   unsigned vcpu_count = 1;  // 1 to kMaxVcpus
@@ -87,8 +73,8 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   std::optional<MachineEvent> event() const;
   // Exits from the guest so far, over all vCPUs: evidence that they live. Any thread.
   std::uint64_t exits() const;
-  // Bytes for the guest's serial port. Any thread.
-  void serial_input(ConstBytes bytes);
+  // Offers bytes to the guest's serial port; returns how many it took. Any thread.
+  std::size_t serial_input(ConstBytes bytes);
 
  private:
   struct Parts;
