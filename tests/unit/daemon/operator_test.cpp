@@ -1,0 +1,137 @@
+// The operator's socket end to end, and the forms of a status.
+#include <thread>
+#include <unistd.h>
+
+#include <capnp/message.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zmq.hpp>
+
+#include "failover/daemon/operator_socket.h"
+#include "failover/daemon/status.h"
+
+namespace understudy {
+namespace {
+
+using testing::HasSubstr;
+constexpr Duration kLong = std::chrono::seconds{30};
+
+Status sample() {
+  Status status;
+  status.pair = "shop";
+  status.node = "b";
+  status.role = "solo";
+  status.mode = "solo";
+  status.term = Term{3};
+  status.epoch = Epoch{41};
+  status.committed_epoch = Epoch{40};
+  status.reason = "took over from node a: silent for 400 ms";
+  status.timeline = {{"detected", 1'000'000, 0, Term{2}, "silent"}, {"granted", 3'500'000, 0, Term{3}, ""}};
+  return status;
+}
+
+TEST(Status, JsonHasTheSchemasNamesAndPlainNumbers) {
+  capnp::MallocMessageBuilder message;
+  write_status(sample(), message.initRoot<schema::Status>());
+  const auto json = status_as_json(message.getRoot<schema::Status>().asReader());
+  EXPECT_THAT(json, HasSubstr("\"term\": 3"));
+  EXPECT_THAT(json, HasSubstr("\"committedEpoch\": 40"));
+  EXPECT_THAT(json, HasSubstr("\"protected\": false"));
+  EXPECT_THAT(json, HasSubstr("\"monotonicNs\": 3500000"));
+}
+
+TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
+  capnp::MallocMessageBuilder message;
+  write_status(sample(), message.initRoot<schema::Status>());
+  const auto text = status_as_text(message.getRoot<schema::Status>().asReader());
+  EXPECT_THAT(text, HasSubstr("NOT PROTECTED"));
+  EXPECT_THAT(text, HasSubstr("+2.500 ms  granted"));
+  EXPECT_THAT(text, HasSubstr("took over from node a"));
+}
+
+class OperatorSocketTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = std::filesystem::temp_directory_path() / ("understudy-operator-test-" + std::to_string(::getpid()));
+    auto loop = LoopThread::start(clock_, "operator-test");
+    ASSERT_TRUE(loop);
+    loop_ = std::move(*loop);
+  }
+  void TearDown() override {
+    if (server_) loop_->loop().post_and_wait([&] { server_.reset(); }, kLong);
+    std::filesystem::remove(path_);
+  }
+  Result<void> serve(OperatorServer::Handler handler) {
+    Result<void> outcome;
+    loop_->loop().post_and_wait(
+        [&] {
+          auto server = OperatorServer::create(loop_->loop(), path_, std::move(handler));
+          if (server)
+            server_ = std::move(*server);
+          else
+            outcome = server.error();
+        },
+        kLong);
+    return outcome;
+  }
+
+  MonotonicClock clock_;
+  std::filesystem::path path_;
+  std::unique_ptr<LoopThread> loop_;
+  std::unique_ptr<OperatorServer> server_;
+};
+
+TEST_F(OperatorSocketTest, ARequestIsAnsweredLaterOnTheSameLoop) {
+  ASSERT_TRUE(serve([&](schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
+    EXPECT_EQ(command, schema::OperatorRequest::Command::SWITCHOVER);
+    loop_->loop().post([answer] { answer({.ok = true, .sentence = "node a has the guest", .status = sample()}); });
+  }));
+  std::string sentence;
+  const auto asked = ask_daemon(path_, schema::OperatorRequest::Command::SWITCHOVER, kLong, [&](schema::OperatorReply::Reader reply) {
+    EXPECT_TRUE(reply.getOk());
+    EXPECT_EQ(reply.getStatus().getTerm(), 3u);
+    sentence = reply.getSentence().cStr();
+  });
+  ASSERT_TRUE(asked) << asked.error().text();
+  EXPECT_EQ(sentence, "node a has the guest");
+}
+
+TEST_F(OperatorSocketTest, MalformedRequestsAreAnsweredOrIgnoredAndTheSocketLives) {
+  ASSERT_TRUE(serve(
+      [](schema::OperatorRequest::Command, OperatorServer::Answer answer) { answer({.ok = true, .sentence = "fine", .status = {}}); }));
+  {
+    zmq::context_t context{1};
+    zmq::socket_t socket{context, zmq::socket_type::req};
+    socket.set(zmq::sockopt::rcvtimeo, 30'000);
+    socket.connect("ipc://" + path_.string());
+    ASSERT_TRUE(socket.send(zmq::str_buffer("not a message at all....")));
+    zmq::message_t reply;
+    ASSERT_TRUE(socket.recv(reply)) << "an answer, since a client waits for one";
+  }
+  EXPECT_TRUE(ask_daemon(path_, schema::OperatorRequest::Command::STATUS, kLong,
+                         [](schema::OperatorReply::Reader reply) { EXPECT_TRUE(reply.getOk()); }));
+}
+
+TEST_F(OperatorSocketTest, ALivingDaemonsSocketIsNotTaken) {
+  ASSERT_TRUE(serve([](schema::OperatorRequest::Command, OperatorServer::Answer answer) { answer({}); }));
+  const auto other = LoopThread::start(clock_, "second");
+  ASSERT_TRUE(other);
+  std::string refusal;
+  (*other)->loop().post_and_wait(
+      [&] {
+        const auto second = OperatorServer::create((*other)->loop(), path_, [](auto, auto) {});
+        if (!second) refusal = second.error().text();
+      },
+      kLong);
+  EXPECT_THAT(refusal, HasSubstr("another understudyd answers there"));
+}
+
+TEST_F(OperatorSocketTest, WithoutADaemonTheErrorSaysSo) {
+  const auto asked = ask_daemon(path_, schema::OperatorRequest::Command::STATUS, kLong, [](schema::OperatorReply::Reader) {});
+  ASSERT_FALSE(asked);
+  EXPECT_EQ(asked.error().code(), ErrorCode::kUnavailable);
+  EXPECT_THAT(asked.error().text(), HasSubstr("is the daemon running"));
+}
+
+}  // namespace
+}  // namespace understudy
