@@ -1,0 +1,50 @@
+// The witness's rules, pure: what it keeps of one pair, and what it answers to a proposal. No clock, no disk, no socket.
+//
+// Invariants of a record (checked by valid()): 1 to 2 eligible of different nodes, the holder among them; solo means the holder alone;
+// term, request and incarnations are not zero. Of its history: every change raises the term, so a term has one holder for ever.
+// failover/WITNESS.md lists the rules with their reasons.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "failover/arbiter.h"
+
+namespace understudy {
+
+// A proposal may not lift the term further than this: a wild at_least must not use up all terms.
+inline constexpr std::uint64_t kMaxTermStep = std::uint64_t{1} << 32;
+
+// All that a witness keeps of one pair.
+struct WitnessPair {
+  std::optional<ArbiterRecord> record;
+  std::optional<Proposal>
+      made_by;  // the proposal that made the record: its repetition gets the same grant again; nullopt: an operator's seed
+  // The highest term that someone read from, or acted in by, this pair's arbiter without this store knowing it. At or above the record's
+  // term it proves that the store forgot: nothing is granted until an operator seeds a term above.
+  Term forgotten;
+  friend bool operator==(const WitnessPair&, const WitnessPair&);
+};
+
+// Of the store as a whole.
+struct WitnessIdentity {
+  StoreId store;
+  bool amnesiac = false;  // replaces a store that was lost: pairs without a record may have a history, so none is bootstrapped unseeded
+};
+
+struct WitnessDecision {
+  ArbiterAnswer answer;
+  std::optional<WitnessPair> changed;  // to be on stable storage before the answer leaves
+};
+
+bool valid(const ArbiterRecord& record);
+
+ArbiterAnswer answer_read(const WitnessPair& pair, const WitnessIdentity& witness);
+// Any proposal, however mad, gets an answer: a grant, or a refusal with the record as it stands and the reason.
+WitnessDecision decide(const WitnessPair& pair, const Proposal& proposal, const WitnessIdentity& witness);
+
+// An operator's word after the store was lost: `holder` is who runs (or last ran) the guest, `term` is above every term of either node.
+// Gives a record (solo, holder alone) from which the holder can go on. Refused where an intact record exists, and at or below a known term.
+WitnessDecision decide_seed(const WitnessPair& pair, Term term, NodeIncarnation holder, const WitnessIdentity& witness);
+
+}  // namespace understudy

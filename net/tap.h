@@ -1,0 +1,42 @@
+// A Linux tap interface: the host's end of the guest's network card (Documentation/networking/tuntap.rst).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "net/base/unique_fd.h"
+#include "net/packet_port.h"
+
+namespace understudy {
+
+struct TapOptions {
+  bool create_if_missing = false;  // for tests and labs; a daemon uses what its host's administrator made
+};
+
+// Use by one thread at a time, like any PacketPort.
+class Tap final : public PacketPort {
+ public:
+  static constexpr std::size_t kMaxFrameBytes = 65'550;
+
+  // Opens an existing tap, without virtio or packet-information headers, non-blocking. One clear error each, with the mend: no
+  // /dev/net/tun, no such interface (kUnavailable), not a tap (kInvalid), in use (kFailed), no permission (kFailed), bad name (kInvalid).
+  static Result<std::unique_ptr<Tap>> open(const std::string& name, TapOptions options = {});
+
+  Result<void> send(std::span<const std::byte> frame) override;
+  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override;
+  int fd() const override { return fd_.get(); }
+
+  const std::string& name() const { return name_; }
+  std::uint64_t oversized_frames() const { return oversized_frames_; }
+
+ private:
+  Tap(std::string name, UniqueFd fd) : name_{std::move(name)}, fd_{std::move(fd)} {}
+  Error io_error(const char* operation) const;
+
+  const std::string name_;
+  const UniqueFd fd_;
+  std::uint64_t oversized_frames_ = 0;
+};
+
+}  // namespace understudy
