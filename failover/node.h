@@ -6,6 +6,8 @@
 // Threading: none; owned by one loop.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -79,32 +81,37 @@ class Node {
   const NodeConfig& config() const { return config_; }
 
  private:
-  // What the node wants of the arbiter. Beyond kRead, a goal is pursued until the record settles it: a proposal once sent may still be
-  // granted as long as the record stands at the term it was made on.
+  // What the node wants of the arbiter. Beyond kRead, a goal whose proposal was sent is pursued until the record settles it.
   enum class Goal : std::uint8_t { kNone, kRead, kBootstrap, kTakeover, kSwitchover, kSolo, kReprotect, kRenew };
-  enum class Guest : std::uint8_t { kNone, kStarting, kRunning, kPausing, kPaused, kStopped };
-  // The way from solo to protected: the gate waits for acks first; what left before must be covered by a committed epoch; then ask.
+  // Takeovers go through all three; a holder's goals start at the proposal, made on the record it knows.
+  enum class Stage : std::uint8_t { kReading, kPromising, kProposing };
+  enum class Guest : std::uint8_t { kNone, kStarting, kRunning, kFinishing, kPaused, kStopped };
+  // From solo to protected: the gate waits for acks first; what left before must be covered by a committed epoch; then ask.
   enum class Protecting : std::uint8_t { kNo, kGate, kCatchUp, kAsked };
 
-  struct Sessions {
+  struct SessionState {
     bool started = false;  // primary: StartSession was given and not ended
     bool up = false;
-    bool whole = false;
-    Session id;
-    Incarnation peer;
-    Epoch committed;
-    Instant retry_at;
+    bool whole = false;  // the peer has committed an epoch in it
+    Session id{};
+    NodeIncarnation peer{};
+    Epoch committed{};
   };
-  struct Handover {
-    std::optional<CommandId> command;
-    bool checking = false;  // waits for the arbiter's answer before the guest is paused
-    std::optional<HandoverOffer> offer;
+  struct Handover {  // as primary, while an operator's switchover is under way
+    CommandId command{};
+    bool checking = true;  // waits for the arbiter to answer before the guest is paused
+    std::optional<HandoverOffer> offer{};
+    std::uint64_t offered_from = 0;  // the heartbeat that first carried the offer
+    Instant deadline{};
+  };
+  struct PendingCommand {  // as secondary
+    CommandId id;
     Instant deadline;
   };
 
-  // node.cpp: dispatch, observation, heartbeats.
+  // node.cpp: dispatch and observation
   void on(const input::Started& in);
-  void on(const input::Tick& in);
+  void on(const input::Tick&) {}
   void on(const input::HeartbeatReceived& in);
   void on(const input::PeerConnection& in);
   void on(const input::SessionUp& in);
@@ -114,33 +121,152 @@ class Node {
   void on(const input::SessionBroken& in);
   void on(const input::SessionRefused& in);
   void on(const input::Probed& in);
+  void on(const input::GateSet& in);
+  void on(const input::GuestRunning& in);
+  void on(const input::GuestFailed& in);
+  void on(const input::LoopGap& in);
+  void on(const input::Command& in);
+  void on(const input::GuestStopped& in);
+  void stood_still(Duration gap);
+  void evaluate();
+  void beat();
+  void sync_gate();
+  action::SetGate desired_gate() const;
+  void confirmed();
+  void become_secondary(std::string why, bool keep_image = false);
+  void fence(std::string why, bool may_rejoin = true);
+  void answer(CommandId id, bool ok, std::string sentence);
+  void refresh_status();
+  std::vector<PathEvidence> own_evidence() const;
+  Verdict verdict_on_self() const;
+  Verdict verdict_on_peer() const;
+
+  // node_arbiter.cpp: asking, learning, applying
   void on(const input::ArbiterAnswered& in);
   void on(const input::ArbiterFailed& in);
   void on(const input::PromisePersisted& in);
   void on(const input::TermPersisted& in);
   void on(const input::StoreFailed& in);
-  void on(const input::GateSet& in);
-  void on(const input::GuestRunning& in);
-  void on(const input::GuestFailed& in);
+  void pursue(Goal goal, Term at_least = Term{});
+  void drop_goal();
+  void ask();
+  void ask_when_due();
+  void propose();
+  void learn(const ArbiterRecord& record);
+  void begin(const ArbiterRecord& record);
+  void apply_later(const ArbiterRecord& record);
+  void apply();
+  void confirm_by(AskId ask, const ArbiterRecord& record);
+  void go_on_reading(AskId ask, const ArbiterRecord& record);
+  void persist_term(Term term);
+  void follow(Term term);
+  NodeIncarnation heard_peer() const { return {peer_of(config_.node), peer_.incarnation()}; }
+  bool eligible_by(const ArbiterRecord& record) const;
+
+  // node_holder.cpp: starting, primary and solo
+  void evaluate_starting();
+  void evaluate_holder();
+  void evaluate_primary();
+  void evaluate_solo();
+  void protect();
+  void evaluate_handover();
+  void abandon_handover(const std::string& reason);
   void on(const input::HandoverFinished& in);
   void on(const input::HandoverFailed& in);
-  void on(const input::LoopGap& in);
-  void on(const input::Command& in);
-  void on(const input::GuestStopped& in);
+  void command_switchover(CommandId id);
+  void stop_session();
+  std::string reason_to_drop_peer() const;
+  bool proven_healthy_since(Instant instant) const;
+
+  // node_secondary.cpp: detection and takeover
+  void evaluate_secondary();
+  void consider_handover();
+  void command_takeover(CommandId id);
+  std::optional<std::string> reason_to_take_over();
+  void begin_candidacy(Goal goal, const std::string& why);
+  void candidacy_failed(const std::string& why);
 
   template <class T>
-  void emit(T&& action) {
-    out_.emplace_back(std::forward<T>(action));
+  void emit(T action) {
+    out_.emplace_back(std::move(action));
   }
+  void note(Severity severity, std::string event, std::vector<std::pair<std::string, std::string>> fields = {});
+  void mark(action::Milestone milestone, std::string text = {});
   bool runs_guest() const { return role_ == Role::kPrimary || role_ == Role::kSolo; }
-  NodeIncarnation peer_incarnation() const { return {peer_of(config_.node), peer_.incarnation()}; }
+  bool taking_over() const { return goal_ == Goal::kTakeover || goal_ == Goal::kSwitchover; }
+  NodeIncarnation eligible_peer() const;  // by the record; incarnation 0 when none
+  Instant contact_at() const { return std::max(peer_.contact_at(), acked_at_); }
 
-  NodeConfig config_;
+  const NodeConfig config_;
   NodeStatus status_;
-  Instant now_;
   std::vector<Action> out_;
+  Instant now_;
+  bool started_ = false;
+
+  // Identity, and what is known to be on stable storage.
+  NodeIncarnation self_;
+  Term term_;     // acted in, or followed as secondary
+  Term promise_;  // on stable storage
+  Term stored_term_;
+  Term storing_term_;  // asked of the store
+  EpochPosition committed_;
+  bool has_history_ = false;
+  std::string why_;
+
   Role role_ = Role::kStarting;
+  Guest guest_ = Guest::kNone;
+  bool image_whole_ = false;
+  Instant fenced_at_;
+  bool may_rejoin_ = false;
+
+  // The peer and this host.
   PeerView peer_;
+  std::uint64_t heartbeat_sequence_ = 0;
+  Instant next_heartbeat_at_;
+  bool beat_now_ = false;
+  std::array<std::optional<ProbeReport>, kProbePathCount> probed_;
+  Instant started_at_;
+  Instant acked_at_;                   // primary: latest ack
+  Instant progress_at_;                // secondary: latest committed epoch
+  std::optional<Instant> sick_since_;  // secondary: the peer reports a failed path
+  std::optional<Instant> broken_at_;   // primary: the peer must be dropped, noticed then
+  Instant announced_at_;
+  std::string refusal_;  // of the handover offered by the peer
+
+  // The arbiter.
+  std::optional<ArbiterRecord> record_;
+  bool no_record_ = false;  // it answered that it has none
+  StoreId store_;
+  std::optional<Instant> unanswered_since_;
+  Goal goal_ = Goal::kNone;
+  Stage stage_ = Stage::kReading;
+  Term at_least_;
+  Term promising_;
+  std::optional<Proposal> proposal_;
+  std::uint64_t asks_ = 0;
+  std::uint64_t gate_orders_ = 0;
+  std::uint64_t requests_ = 0;
+  AskId goal_asked_from_;
+  Instant ask_at_;
+  Instant recheck_at_;
+  std::optional<ArbiterRecord> applying_;  // granted; waits for its term to be on stable storage
+  Instant store_again_at_;
+  std::optional<Instant> store_failed_;
+  std::optional<PendingCommand> command_;
+
+  // After a gap: output waits until a round trip that began after it confirms the term.
+  struct Confirmation {
+    AskId from;
+    std::uint64_t heartbeat_from = 0;
+  };
+  std::optional<Confirmation> confirmation_;
+
+  SessionState session_;
+  Instant session_at_;  // not before
+  Protecting protecting_ = Protecting::kNo;
+  Epoch open_epoch_;
+  action::SetGate gate_;  // as last ordered
+  std::optional<Handover> handover_;
 };
 
 }  // namespace understudy

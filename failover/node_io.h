@@ -144,8 +144,7 @@ struct StoreFailed {  // a put failed or its deadline passed
 
 // Answers action::SetGate: the mode is in force. `open_epoch`: the newest epoch to which a frame can belong that left before this.
 struct GateSet {
-  GateMode mode = GateMode::kMute;
-  Term term;
+  std::uint64_t order = 0;  // the action's
   Epoch open_epoch;
 };
 // Answers action::BootGuest, action::TakeOver and action::ResumeGuest: the guest runs.
@@ -236,10 +235,11 @@ struct AcceptSessions {  // as secondary: of `floor` or above; again whenever th
 };
 struct RefuseSessions {};  // no longer a secondary; ends a running one: after this no further epoch commits here
 
-struct SetGate {  // -> GateSet
+struct SetGate {            // -> GateSet
+  std::uint64_t order = 0;  // rises; the answer carries it
   GateMode mode = GateMode::kMute;
-  Term term;
-  Incarnation peer;  // kPair: whose acks count
+  Term term{};
+  Incarnation peer{};  // kPair: whose acks count
 };
 struct AnnounceAddress {};  // gratuitous ARP and the like on the service segment
 

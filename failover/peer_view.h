@@ -25,6 +25,13 @@ class PeerView {
   // Another sign of life (an epoch's bytes).
   void note_alive(Instant now) { alive_at_ = std::max(alive_at_, now); }
 
+  // What our next heartbeat echoes: the latest that arrived, believed or not, so that a stranger can prove itself.
+  struct Heard {
+    Incarnation incarnation;
+    std::uint64_t sequence = 0;
+  };
+  const Heard& heard() const { return heard_; }
+
   bool known() const { return known_; }
   const Heartbeat& last() const { return last_; }  // while known()
   Incarnation incarnation() const { return last_.sender.incarnation; }
@@ -33,6 +40,7 @@ class PeerView {
   Instant contact_at() const { return contact_at_; }
   std::uint64_t echoed() const { return echoed_; }
   std::vector<PathEvidence> evidence(Instant now) const;  // the last heartbeat's, with today's ages
+  void note_contact(Instant now) { contact_at_ = std::max(contact_at_, now); }
   void start_watching(Instant now) { alive_at_ = contact_at_ = now; }
 
  private:
@@ -40,6 +48,7 @@ class PeerView {
     std::uint64_t sequence = 0;
     Instant at;
   };
+  Heard heard_;
   bool known_ = false;
   Heartbeat last_;
   Instant received_at_;

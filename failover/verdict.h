@@ -30,7 +30,7 @@ struct VerdictLimits {
 struct Observation {
   Duration since_sign_of_life{};             // 0 for oneself
   std::optional<Duration> since_progress{};  // since the last committed epoch; nullopt: none is due (not protected yet, guest stopped)
-  std::span<const PathEvidence> evidence;    // ages as of now
+  std::span<const PathEvidence> evidence{};  // ages as of now
 };
 
 struct Verdict {

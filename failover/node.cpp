@@ -1,0 +1,426 @@
+#include "failover/node.h"
+
+#include "net/base/check.h"
+
+namespace understudy {
+
+const char* name_of(Role role) {
+  switch (role) {
+    case Role::kStarting:
+      return "starting";
+    case Role::kPrimary:
+      return "primary";
+    case Role::kSecondary:
+      return "secondary";
+    case Role::kSolo:
+      return "solo";
+    case Role::kFenced:
+      return "fenced";
+  }
+  return "unknown";
+}
+
+const char* name_of(GateMode mode) {
+  switch (mode) {
+    case GateMode::kMute:
+      return "mute";
+    case GateMode::kHold:
+      return "hold";
+    case GateMode::kPair:
+      return "pair";
+    case GateMode::kSolo:
+      return "solo";
+  }
+  return "unknown";
+}
+
+const char* action::name_of(Milestone milestone) {
+  switch (milestone) {
+    case Milestone::kDetected:
+      return "detected";
+    case Milestone::kArbiterReached:
+      return "arbiter reached";
+    case Milestone::kPromised:
+      return "promised";
+    case Milestone::kGranted:
+      return "granted";
+    case Milestone::kTermStored:
+      return "term stored";
+  }
+  return "unknown";
+}
+
+Node::Node(NodeConfig config) : config_{std::move(config)} {}
+
+std::vector<Action> Node::step(Instant now, const Input& input) {
+  US_CHECK(!started_ || now >= now_);
+  const Duration apart = now - now_;
+  now_ = now;
+  // A node that slept through its ticks is told so here even if nobody else noticed.
+  if (started_ && apart > config_.gap_after && !std::holds_alternative<input::LoopGap>(input)) stood_still(apart);
+  std::visit([this](const auto& in) { on(in); }, input);
+  if (started_) evaluate();
+  return std::exchange(out_, {});
+}
+
+void Node::on(const input::Started& in) {
+  US_CHECK(!started_ && in.self.node == config_.node && in.self.incarnation != Incarnation{});
+  started_ = true;
+  self_ = in.self;
+  stored_term_ = storing_term_ = in.term;
+  term_ = in.term;
+  promise_ = in.promise;
+  committed_ = in.committed;
+  has_history_ = in.term != Term{} || in.promise != Term{} || in.committed != EpochPosition{};
+  started_at_ = now_;
+  why_ = "asks the arbiter for the pair's record";
+  peer_.start_watching(now_);
+}
+
+void Node::on(const input::HeartbeatReceived& in) {
+  const PeerView::Reception reception = peer_.receive(in.heartbeat, self_, now_);
+  if (reception == PeerView::Reception::kDropped) return;
+  const Heartbeat& peer = peer_.last();
+  if (reception == PeerView::Reception::kNewIncarnation) {
+    note(Severity::kInfo, "peer seen", {{"peer_role", name_of(peer.role)}, {"incarnation", std::to_string(peer.sender.incarnation.raw())}});
+    beat_now_ = true;
+  }
+  const bool peer_runs = peer.role == Role::kPrimary || peer.role == Role::kSolo;
+  const std::string claim = std::string{"the peer runs the guest in term "} + std::to_string(peer.term.raw());
+  if (role_ == Role::kSecondary && peer_runs) follow(peer.term);
+  if (!runs_guest()) return;
+  if (peer_runs && peer.term > term_ && (!applying_ || peer.term > applying_->term)) {
+    const bool image_kept = config_.switchover_keeps_image && guest_ == Guest::kPaused && peer.eligible_peer == self_.incarnation;
+    if (handover_) answer(handover_->command, handover_->offer.has_value(), claim);
+    handover_.reset();
+    if (!image_kept) return fence(claim);
+    follow(peer.term);
+    return become_secondary(claim, true);
+  }
+  // An old primary shows itself: the segment may follow its address back, so both it and the segment are told again.
+  if (peer_runs && peer.term < term_ && now_ - announced_at_ >= std::chrono::seconds{1}) {
+    announced_at_ = now_;
+    beat_now_ = true;
+    if (guest_ == Guest::kRunning) emit(action::AnnounceAddress{});
+  }
+  // Only the eligible peer could have been granted a higher term: its fresh word that it was not is as good as the arbiter's.
+  if (confirmation_ && role_ == Role::kPrimary && peer.sender == eligible_peer() && peer.role == Role::kSecondary &&
+      peer.promise <= term_ && peer.term <= term_ && peer_.echoed() >= confirmation_->heartbeat_from)
+    confirmed();
+}
+
+void Node::on(const input::PeerConnection& in) {
+  note(Severity::kDebug, in.connected ? "link to peer connected" : "link to peer lost");
+  if (in.connected) beat_now_ = true;
+}
+
+void Node::on(const input::SessionUp& in) {
+  if (role_ == Role::kSecondary) {
+    session_ = {.up = true, .id = in.session, .peer = {peer_of(config_.node), in.peer}};
+    progress_at_ = now_;
+    follow(in.term);
+  } else if (session_.started && session_.peer.incarnation == in.peer) {
+    session_.up = true;
+    session_.id = in.session;
+  }
+  note(Severity::kInfo, "session up", {{"session", std::to_string(in.session.raw())}});
+}
+
+void Node::on(const input::ImageOverwritten&) {
+  if (role_ != Role::kSecondary) return;
+  image_whole_ = false;
+  why_ = "receives the guest's memory for the first time";
+}
+
+void Node::on(const input::EpochCommitted& in) {
+  if (!session_.up || in.session != session_.id || (!runs_guest() && role_ != Role::kSecondary)) return;
+  committed_ = in.at;
+  session_.committed = in.at.epoch;
+  if (runs_guest()) {
+    acked_at_ = now_;
+  } else {
+    progress_at_ = now_;
+    peer_.note_alive(now_);
+    if (!image_whole_) why_ = "holds the guest's image";
+    image_whole_ = true;
+    follow(in.at.term);
+  }
+  if (!session_.whole) beat_now_ = true;
+  session_.whole = true;
+}
+
+void Node::on(const input::SessionActivity&) { peer_.note_alive(now_); }
+
+void Node::on(const input::SessionBroken& in) {
+  note(Severity::kWarning, "session broken", {{"reason", in.reason}});
+  if (runs_guest()) {
+    stop_session();
+  } else {
+    session_ = {};
+  }
+}
+
+void Node::on(const input::SessionRefused& in) {
+  note(Severity::kWarning, "session refused", {{"reason", in.reason}, {"peer_promise", std::to_string(in.peer_promise.raw())}});
+  if (runs_guest()) stop_session();
+}
+
+void Node::on(const input::Probed& in) {
+  auto& latest = probed_[static_cast<std::size_t>(in.report.path)];
+  const bool changed = !latest || latest->health != in.report.health;
+  latest = in.report;
+  if (!changed) return;
+  beat_now_ = true;
+  note(in.report.health == Health::kFailed ? Severity::kWarning : Severity::kInfo, "probe",
+       {{"path", name_of(in.report.path)}, {"health", name_of(in.report.health)}, {"text", in.report.text}});
+}
+
+void Node::on(const input::GateSet& in) {
+  if (in.order != gate_.order || protecting_ != Protecting::kGate || gate_.mode != GateMode::kPair) return;
+  open_epoch_ = in.open_epoch;
+  protecting_ = Protecting::kCatchUp;
+}
+
+void Node::on(const input::GuestRunning& in) {
+  if (guest_ != Guest::kStarting || in.term != term_) return;
+  guest_ = Guest::kRunning;
+  beat_now_ = true;
+  note(Severity::kInfo, "guest runs", {{"why", why_}});
+  emit(action::AnnounceAddress{});
+  announced_at_ = now_;
+  if (command_) answer(command_->id, true, "took over in term " + std::to_string(term_.raw()));
+  command_.reset();
+}
+
+void Node::on(const input::GuestFailed& in) {
+  if (guest_ != Guest::kStarting || in.term != term_) return;
+  if (command_) answer(command_->id, false, "granted, but the guest did not start: " + in.reason);
+  command_.reset();
+  fence("the guest could not run here: " + in.reason, false);
+}
+
+void Node::on(const input::LoopGap& in) { stood_still(in.length); }
+
+void Node::on(const input::Command& in) {
+  switch (in.kind) {
+    case CommandKind::kSwitchover:
+      return command_switchover(in.id);
+    case CommandKind::kTakeover:
+      return command_takeover(in.id);
+  }
+}
+
+void Node::on(const input::GuestStopped& in) {
+  if (!runs_guest()) return;
+  guest_ = Guest::kStopped;
+  why_ = "the guest stopped by itself: " + in.reason;
+  beat_now_ = true;
+  note(Severity::kWarning, "guest stopped", {{"reason", in.reason}});
+}
+
+void Node::stood_still(Duration gap) {
+  note(Severity::kWarning, "loop stood still", {{"ms", std::to_string(to_ms(gap))}});
+  // Nothing could be heard meanwhile: that is no silence of the others.
+  peer_.forgive(gap);
+  acked_at_ += gap;
+  progress_at_ += gap;
+  sick_since_.reset();
+  broken_at_.reset();
+  beat_now_ = true;
+  if (taking_over() && stage_ == Stage::kReading && !command_) drop_goal();
+  if (runs_guest()) {
+    confirmation_ = Confirmation{AskId{(asks_ + 1) * 2}, heartbeat_sequence_ + 1};
+    sync_gate();
+    ask_at_ = now_;
+  }
+}
+
+void Node::confirmed() {
+  confirmation_.reset();
+  note(Severity::kInfo, "term confirmed after a gap");
+}
+
+void Node::become_secondary(std::string why, bool keep_image) {
+  role_ = Role::kSecondary;
+  why_ = std::move(why);
+  image_whole_ = keep_image;
+  guest_ = Guest::kNone;
+  session_ = {};
+  protecting_ = Protecting::kNo;
+  confirmation_.reset();
+  applying_.reset();
+  drop_goal();
+  sync_gate();
+  emit(action::AcceptSessions{std::max(promise_, stored_term_), keep_image});
+  peer_.start_watching(now_);
+  progress_at_ = now_;
+  beat_now_ = true;
+  note(Severity::kInfo, "is secondary", {{"why", why_}});
+}
+
+void Node::fence(std::string why, bool may_rejoin) {
+  const bool was_secondary = role_ == Role::kSecondary;
+  role_ = Role::kFenced;
+  why_ = std::move(why);
+  sync_gate();
+  if (guest_ != Guest::kNone) emit(action::StopGuest{why_});
+  guest_ = Guest::kNone;
+  if (session_.started) emit(action::StopSession{});
+  if (was_secondary) emit(action::RefuseSessions{});
+  if (handover_) answer(handover_->command, false, why_);
+  if (command_) answer(command_->id, false, why_);
+  handover_.reset();
+  command_.reset();
+  session_ = {};
+  image_whole_ = false;
+  protecting_ = Protecting::kNo;
+  confirmation_.reset();
+  applying_.reset();
+  drop_goal();
+  fenced_at_ = now_;
+  may_rejoin_ = may_rejoin;
+  beat_now_ = true;
+  note(Severity::kWarning, "is fenced", {{"why", why_}});
+}
+
+void Node::answer(CommandId id, bool ok, std::string sentence) { emit(action::CommandResult{id, ok, std::move(sentence)}); }
+
+void Node::evaluate() {
+  switch (role_) {
+    case Role::kStarting:
+      evaluate_starting();
+      break;
+    case Role::kPrimary:
+    case Role::kSolo:
+      evaluate_holder();
+      break;
+    case Role::kSecondary:
+      evaluate_secondary();
+      break;
+    case Role::kFenced:
+      if (may_rejoin_ && config_.rejoin_after && now_ - fenced_at_ >= *config_.rejoin_after) {
+        may_rejoin_ = false;
+        emit(action::Rejoin{why_});
+      }
+      break;
+  }
+  if (store_failed_ && now_ - *store_failed_ >= config_.store_retry) {
+    store_failed_.reset();
+    if (promising_ > promise_) emit(action::PersistPromise{promising_});
+    if (storing_term_ > stored_term_) emit(action::PersistTerm{storing_term_});
+  }
+  ask_when_due();
+  sync_gate();
+  if (beat_now_ || now_ >= next_heartbeat_at_) beat();
+  refresh_status();
+}
+
+action::SetGate Node::desired_gate() const {
+  if (!runs_guest()) return {};
+  if (confirmation_) return {.mode = GateMode::kHold, .term = term_};
+  if (role_ == Role::kPrimary) return {.mode = GateMode::kPair, .term = term_, .peer = eligible_peer().incarnation};
+  if (protecting_ != Protecting::kNo) return {.mode = GateMode::kPair, .term = term_, .peer = session_.peer.incarnation};
+  return {.mode = GateMode::kSolo, .term = term_};
+}
+
+void Node::sync_gate() {
+  action::SetGate desired = desired_gate();
+  if (desired.mode == gate_.mode && desired.term == gate_.term && desired.peer == gate_.peer) return;
+  desired.order = ++gate_orders_;
+  gate_ = desired;
+  emit(desired);
+}
+
+void Node::beat() {
+  beat_now_ = false;
+  next_heartbeat_at_ = now_ + config_.heartbeat_every;
+  Heartbeat beat;
+  beat.sender = self_;
+  beat.sequence = ++heartbeat_sequence_;
+  beat.echo_incarnation = peer_.heard().incarnation;
+  beat.echo_sequence = peer_.heard().sequence;
+  beat.role = role_;
+  beat.term = term_;
+  beat.promise = std::max(promise_, promising_);
+  beat.has_history = has_history_;
+  beat.image_whole = image_whole_;
+  beat.committed = committed_;
+  if (runs_guest()) beat.eligible_peer = eligible_peer().incarnation;
+  beat.guest_stopped = runs_guest() && guest_ == Guest::kStopped;
+  if (handover_) beat.handover = handover_->offer;
+  beat.refusal = refusal_;
+  beat.evidence = own_evidence();
+  peer_.note_sent(beat.sequence, now_);
+  emit(action::SendHeartbeat{std::move(beat)});
+}
+
+std::vector<PathEvidence> Node::own_evidence() const {
+  std::vector<PathEvidence> evidence;
+  for (const ProbePath path : config_.probes) {
+    const auto& latest = probed_[static_cast<std::size_t>(path)];
+    if (latest) {
+      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text});
+    } else {
+      evidence.push_back({path, Health::kUnknown, now_ - started_at_, ""});
+    }
+  }
+  return evidence;
+}
+
+Verdict Node::verdict_on_self() const {
+  return judge({.evidence = own_evidence()}, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
+}
+
+Verdict Node::verdict_on_peer() const {
+  Observation observation{.since_sign_of_life = now_ - peer_.alive_at()};
+  if (role_ == Role::kSecondary && image_whole_ && !(peer_.known() && peer_.last().handover))
+    observation.since_progress = now_ - progress_at_;
+  const std::vector<PathEvidence> evidence = peer_.known() ? peer_.evidence(now_) : std::vector<PathEvidence>{};
+  // Evidence grows old with the heartbeat that carries it; a lost heartbeat is silence, not a failed path.
+  observation.evidence = evidence;
+  return judge(observation, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age + config_.takeover_after});
+}
+
+NodeIncarnation Node::eligible_peer() const {
+  if (record_)
+    for (const NodeIncarnation& node : record_->eligible)
+      if (node.node != config_.node) return node;
+  return {peer_of(config_.node), Incarnation{}};
+}
+
+void Node::note(Severity severity, std::string event, std::vector<std::pair<std::string, std::string>> fields) {
+  emit(action::LogEvent{severity, std::move(event), std::move(fields)});
+}
+
+void Node::mark(action::Milestone milestone, std::string text) { emit(action::Timeline{milestone, now_, std::move(text)}); }
+
+void Node::refresh_status() {
+  status_ = NodeStatus{};
+  status_.role = role_;
+  status_.self = self_;
+  status_.term = term_;
+  status_.promise = promise_;
+  status_.record = record_;
+  status_.guest_runs = guest_ == Guest::kRunning;
+  status_.is_protected =
+      role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() && guest_ == Guest::kRunning;
+  status_.image_whole = image_whole_;
+  status_.eligible = role_ == Role::kSecondary && image_whole_ &&
+                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
+                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
+  status_.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
+  status_.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
+  status_.why = why_;
+  status_.committed = committed_;
+  status_.gate = gate_.mode;
+  status_.peer_silence = now_ - peer_.alive_at();
+  status_.verdict_on_self = verdict_on_self();
+  if (!peer_.known()) return;
+  status_.peer_heard = status_.peer_silence <= config_.takeover_after;
+  status_.peer_role = peer_.last().role;
+  status_.peer_incarnation = peer_.incarnation();
+  status_.peer_term = peer_.last().term;
+  status_.verdict_on_peer = verdict_on_peer();
+}
+
+}  // namespace understudy

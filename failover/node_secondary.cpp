@@ -1,0 +1,100 @@
+// The node that holds the image: when to take over, and the way there.
+#include "failover/node.h"
+
+namespace understudy {
+
+void Node::evaluate_secondary() {
+  if (applying_) return;
+  consider_handover();
+  if (command_ && now_ >= command_->deadline) {
+    answer(command_->id, false,
+           stage_ == Stage::kProposing ? "the arbiter does not answer; the request is out and may still be granted"
+                                       : "the arbiter does not answer");
+    command_.reset();
+  }
+  if (taking_over()) {
+    // Nothing is promised or proposed yet: a primary that is well again keeps the guest.
+    const bool unfounded = goal_ == Goal::kTakeover ? !command_ && !reason_to_take_over() : !peer_.last().handover;
+    if (stage_ == Stage::kReading && unfounded) drop_goal();
+    return;
+  }
+  if (!image_whole_ || goal_ != Goal::kNone) return;
+  const std::optional<std::string> reason = reason_to_take_over();
+  if (!reason || now_ < recheck_at_) return;
+  if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) {
+    why_ = "does not take over although the primary is lost (" + *reason + "): here, " + self.text;
+    return;
+  }
+  begin_candidacy(Goal::kTakeover, *reason);
+}
+
+std::optional<std::string> Node::reason_to_take_over() {
+  if (!image_whole_ || !peer_.known() || peer_.last().guest_stopped) return std::nullopt;
+  if (session_.peer.incarnation != Incarnation{} && peer_.incarnation() != session_.peer.incarnation)
+    return "the primary restarted and lost its image";
+  const Role role = peer_.last().role;
+  if (role == Role::kFenced || role == Role::kSecondary) return std::string{"the primary says that it is "} + name_of(role);
+  const Verdict verdict = verdict_on_peer();
+  if (verdict.condition != Condition::kFailed) sick_since_.reset();
+  switch (verdict.condition) {
+    case Condition::kSilent:
+    case Condition::kStalled:
+      return "the primary is " + verdict.text;
+    case Condition::kFailed:
+      if (!sick_since_) sick_since_ = now_;
+      if (now_ - *sick_since_ < config_.sick_hold) return std::nullopt;
+      return "the primary's " + verdict.text;
+    case Condition::kHealthy:
+    case Condition::kDegraded:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+void Node::begin_candidacy(Goal goal, const std::string& why) {
+  mark(action::Milestone::kDetected, why);
+  note(Severity::kWarning, "wants to take over", {{"reason", why}});
+  why_ = "wants to take over: " + why;
+  pursue(goal);
+}
+
+void Node::candidacy_failed(const std::string& why) {
+  note(Severity::kWarning, "does not take over", {{"reason", why}});
+  why_ = "does not take over: " + why;
+  if (command_) answer(command_->id, false, "takeover refused: " + why);
+  command_.reset();
+  if (goal_ == Goal::kSwitchover) refusal_ = why;
+  recheck_at_ = now_ + 5 * config_.arbiter_retry;
+  beat_now_ = true;
+  drop_goal();
+}
+
+void Node::consider_handover() {
+  if (!peer_.known()) return;
+  const Heartbeat& peer = peer_.last();
+  if (!peer.handover) {
+    if (!refusal_.empty()) progress_at_ = now_;  // the guest goes on there: epochs are due again
+    refusal_.clear();
+    return;
+  }
+  progress_at_ = now_;
+  if (goal_ != Goal::kNone || !refusal_.empty() || peer.handover->term != term_ || peer.role != Role::kPrimary) return;
+  if (!image_whole_ || committed_ != peer.handover->final_epoch) return;  // the primary's deadline ends it
+  if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) {
+    refusal_ = "at the peer, " + self.text;
+    beat_now_ = true;
+    return;
+  }
+  begin_candidacy(Goal::kSwitchover, "switchover");
+}
+
+void Node::command_takeover(CommandId id) {
+  const auto refuse = [&](const std::string& why) { answer(id, false, "takeover refused: " + why); };
+  if (role_ != Role::kSecondary) return refuse(std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_));
+  if (!image_whole_) return refuse("this node holds no whole image of the guest");
+  if (command_ || applying_) return refuse("another one is under way");
+  command_ = PendingCommand{id, now_ + config_.handover_deadline};
+  if (!taking_over()) begin_candidacy(Goal::kTakeover, "an operator's command");
+}
+
+}  // namespace understudy
