@@ -1,14 +1,14 @@
 // Addresses and sizes that the guest's assembly, its C++ and its linker script must agree on: plain macros, since all three read them.
 #pragma once
 
-#define GUEST_PUBLISHED 0x100000   // the page that tests read: published.h
-#define GUEST_STUBS 0x110000       // entry stubs, 16 bytes each, so that the IDT is a constant
-#define GUEST_TABLES 0x112000      // GDT and TSSs, so that their descriptors are constants
-#define GUEST_IMAGE 0x120000       // code and data
-#define GUEST_TRAMPOLINE 0x8000    // where other vCPUs start in real mode
+#define GUEST_PUBLISHED 0x100000  // the page that tests read: published.h
+#define GUEST_STUBS 0x110000      // entry stubs, 16 bytes each, so that the IDT is a constant
+#define GUEST_TABLES 0x112000     // GDT and TSSs, so that their descriptors are constants
+#define GUEST_IMAGE 0x120000      // code and data
+#define GUEST_TRAMPOLINE 0x8000   // where other vCPUs start in real mode
 #define GUEST_MAX_CPUS 8
 
-#define KERNEL_STACK_BYTES 8192    // ring 0, per vCPU; its lowest bytes are the CpuBlock
+#define KERNEL_STACK_BYTES 8192  // ring 0, per vCPU; its lowest bytes are the CpuBlock
 #define USER_STACK_BYTES 65536
 
 #define SELECTOR_CODE0 0x08
@@ -16,13 +16,13 @@
 #define SELECTOR_CODE32 0x18
 #define SELECTOR_DATA3 0x23
 #define SELECTOR_CODE3 0x2b
-#define SELECTOR_TSS 0x30          // plus 16 per vCPU
-#define TSS_BYTES 128
+#define SELECTOR_TSS 0x30  // plus 16 per vCPU
+#define TSS_BYTES 256
 #define GDT_BYTES (0x30 + 16 * GUEST_MAX_CPUS)
 
 #define VECTOR_TIMER 0x20
 #define VECTOR_WAKE 0x21
-#define VECTOR_DEVICES 0x28        // plus the GSI, 0 to 23
+#define VECTOR_DEVICES 0x28  // plus the GSI, 0 to 23
 #define VECTOR_COUNT 0x40
 #define VECTOR_SPURIOUS 0xff
 
