@@ -312,7 +312,6 @@ void Node::evaluate() {
   ask_when_due();
   sync_gate();
   if (beat_now_ || now_ >= next_heartbeat_at_) beat();
-  refresh_status();
 }
 
 action::SetGate Node::desired_gate() const {
@@ -394,33 +393,34 @@ void Node::note(Severity severity, std::string event, std::vector<std::pair<std:
 
 void Node::mark(action::Milestone milestone, std::string text) { emit(action::Timeline{milestone, now_, std::move(text)}); }
 
-void Node::refresh_status() {
-  status_ = NodeStatus{};
-  status_.role = role_;
-  status_.self = self_;
-  status_.term = term_;
-  status_.promise = promise_;
-  status_.record = record_;
-  status_.guest_runs = guest_ == Guest::kRunning;
-  status_.is_protected =
+NodeStatus Node::status() const {
+  NodeStatus status;
+  status.role = role_;
+  status.self = self_;
+  status.term = term_;
+  status.promise = promise_;
+  status.record = record_;
+  status.guest_runs = guest_ == Guest::kRunning;
+  status.is_protected =
       role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() && guest_ == Guest::kRunning;
-  status_.image_whole = image_whole_;
-  status_.eligible = role_ == Role::kSecondary && image_whole_ &&
-                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
-                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
-  status_.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
-  status_.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
-  status_.why = why_;
-  status_.committed = committed_;
-  status_.gate = gate_.mode;
-  status_.peer_silence = now_ - peer_.alive_at();
-  status_.verdict_on_self = verdict_on_self();
-  if (!peer_.known()) return;
-  status_.peer_heard = status_.peer_silence <= config_.takeover_after;
-  status_.peer_role = peer_.last().role;
-  status_.peer_incarnation = peer_.incarnation();
-  status_.peer_term = peer_.last().term;
-  status_.verdict_on_peer = verdict_on_peer();
+  status.image_whole = image_whole_;
+  status.eligible = role_ == Role::kSecondary && image_whole_ &&
+                    ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
+                     (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
+  status.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
+  status.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
+  status.why = why_;
+  status.committed = committed_;
+  status.gate = gate_.mode;
+  status.peer_silence = now_ - peer_.alive_at();
+  status.verdict_on_self = verdict_on_self();
+  if (!peer_.known()) return status;
+  status.peer_heard = status.peer_silence <= config_.takeover_after;
+  status.peer_role = peer_.last().role;
+  status.peer_incarnation = peer_.incarnation();
+  status.peer_term = peer_.last().term;
+  status.verdict_on_peer = verdict_on_peer();
+  return status;
 }
 
 }  // namespace understudy

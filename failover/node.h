@@ -77,7 +77,7 @@ class Node {
   std::vector<Action> step(Instant now, const Input& input);
 
   // As of the latest step.
-  const NodeStatus& status() const { return status_; }
+  NodeStatus status() const;
   const NodeConfig& config() const { return config_; }
 
  private:
@@ -136,7 +136,6 @@ class Node {
   void become_secondary(std::string why, bool keep_image = false);
   void fence(std::string why, bool may_rejoin = true);
   void answer(CommandId id, bool ok, std::string sentence);
-  void refresh_status();
   std::vector<PathEvidence> own_evidence() const;
   Verdict verdict_on_self() const;
   Verdict verdict_on_peer() const;
@@ -198,7 +197,6 @@ class Node {
   Instant contact_at() const { return std::max(peer_.contact_at(), acked_at_); }
 
   const NodeConfig config_;
-  NodeStatus status_;
   std::vector<Action> out_;
   Instant now_;
   bool started_ = false;
