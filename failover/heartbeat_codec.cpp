@@ -1,0 +1,108 @@
+#include "failover/heartbeat_codec.h"
+
+#include "failover/failover.capnp.h"
+#include "net/payload.h"
+
+namespace understudy {
+namespace {
+
+constexpr std::size_t kMaxTextBytes = 200;
+constexpr Duration kMaxAge = std::chrono::hours{24};
+
+capnp::Text::Reader text_of(const std::string& text) { return {text.c_str(), text.size()}; }
+
+std::string clean(capnp::Text::Reader text) {
+  std::string out{text.cStr(), std::min(text.size(), kMaxTextBytes)};
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return out;
+}
+
+Error corrupt(const std::string& what) { return {ErrorCode::kCorrupt, what}; }
+
+Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
+  Heartbeat out;
+  out.sender = {envelope.sender, envelope.incarnation};
+  out.term = envelope.term;
+  if (out.sender.incarnation == Incarnation{}) return corrupt("the sender has no incarnation");
+  out.sequence = in.getSequence();
+  out.echo_incarnation = Incarnation{in.getEchoIncarnation()};
+  out.echo_sequence = in.getEchoSequence();
+  if (in.getRole() > static_cast<std::uint8_t>(Role::kFenced)) return corrupt("role " + std::to_string(in.getRole()) + ", expected 0 to 4");
+  out.role = static_cast<Role>(in.getRole());
+  out.promise = Term{in.getPromise()};
+  out.has_history = in.getHasHistory();
+  out.image_whole = in.getImageWhole();
+  out.committed = {Term{in.getCommittedTerm()}, Epoch{in.getCommittedEpoch()}};
+  out.eligible_peer = Incarnation{in.getEligiblePeer()};
+  out.guest_stopped = in.getGuestStopped();
+  if (in.hasHandover()) {
+    const auto handover = in.getHandover();
+    out.handover = HandoverOffer{Term{handover.getTerm()}, {Term{handover.getFinalTerm()}, Epoch{handover.getFinalEpoch()}}};
+  }
+  out.refusal = clean(in.getRefusal());
+  if (in.getEvidence().size() > 64) return corrupt(std::to_string(in.getEvidence().size()) + " pieces of evidence, expected at most 64");
+  std::array<bool, kProbePathCount> seen{};
+  for (const auto evidence : in.getEvidence()) {
+    if (evidence.getHealth() > static_cast<std::uint8_t>(Health::kFailed))
+      return corrupt("health " + std::to_string(evidence.getHealth()) + ", expected 0 to 3");
+    const Duration age{evidence.getAgeNs()};
+    if (age < Duration{} || age > kMaxAge) return corrupt("evidence of an age of " + std::to_string(age.count()) + " ns");
+    if (evidence.getPath() >= kProbePathCount) continue;  // a later version's probe
+    if (std::exchange(seen[evidence.getPath()], true)) return corrupt("two pieces of evidence for one path");
+    out.evidence.push_back(
+        {static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age, clean(evidence.getText())});
+  }
+  return out;
+}
+
+}  // namespace
+
+Message encode_heartbeat(PairId pair, const Heartbeat& heartbeat) {
+  const auto payload = build_payload<schema::Heartbeat>([&](schema::Heartbeat::Builder out) {
+    out.setSequence(heartbeat.sequence);
+    out.setEchoIncarnation(heartbeat.echo_incarnation.raw());
+    out.setEchoSequence(heartbeat.echo_sequence);
+    out.setRole(static_cast<std::uint8_t>(heartbeat.role));
+    out.setPromise(heartbeat.promise.raw());
+    out.setHasHistory(heartbeat.has_history);
+    out.setImageWhole(heartbeat.image_whole);
+    out.setCommittedTerm(heartbeat.committed.term.raw());
+    out.setCommittedEpoch(heartbeat.committed.epoch.raw());
+    out.setEligiblePeer(heartbeat.eligible_peer.raw());
+    out.setGuestStopped(heartbeat.guest_stopped);
+    if (heartbeat.handover) {
+      auto handover = out.initHandover();
+      handover.setTerm(heartbeat.handover->term.raw());
+      handover.setFinalTerm(heartbeat.handover->final_epoch.term.raw());
+      handover.setFinalEpoch(heartbeat.handover->final_epoch.epoch.raw());
+    }
+    out.setRefusal(text_of(heartbeat.refusal));
+    auto evidence = out.initEvidence(static_cast<unsigned>(heartbeat.evidence.size()));
+    for (unsigned i = 0; i < evidence.size(); ++i) {
+      const PathEvidence& path = heartbeat.evidence[i];
+      evidence[i].setPath(static_cast<std::uint8_t>(path.path));
+      evidence[i].setHealth(static_cast<std::uint8_t>(path.health));
+      evidence[i].setAgeNs(std::clamp(path.age, Duration{}, kMaxAge).count());
+      evidence[i].setText(text_of(path.text));
+    }
+  });
+  const Envelope envelope{.kind = kHeartbeatKind,
+                          .pair = pair,
+                          .sender = heartbeat.sender.node,
+                          .incarnation = heartbeat.sender.incarnation,
+                          .term = heartbeat.term,
+                          .session = Session{},
+                          .epoch = heartbeat.committed.epoch};
+  return encode(envelope, payload);
+}
+
+Result<Heartbeat> decode_heartbeat(const DecodedMessage& message) {
+  if (message.envelope.kind != kHeartbeatKind) return corrupt("message kind " + std::to_string(message.envelope.kind) + ", expected 32");
+  auto heartbeat =
+      read_payload<schema::Heartbeat>(message.payload.bytes(), [&](schema::Heartbeat::Reader in) { return read(message.envelope, in); });
+  if (!heartbeat) return std::move(heartbeat.error()).within("heartbeat");
+  return heartbeat;
+}
+
+}  // namespace understudy
