@@ -1,0 +1,66 @@
+// The guest's side of a node: machine, sessions, gate, disks and tap, on threads of their own, steered by the node's actions.
+//
+// Threading: every function is called on the node's loop and returns at once; the work is done on the session loop (which may wait for
+// vCPUs and peers) and the egress loop (which writes to the tap). What comes of it is reported back as inputs, on the node's loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "failover/daemon/config.h"
+#include "failover/daemon/status.h"
+#include "failover/daemon/store_thread.h"
+#include "failover/daemon/timeline.h"
+#include "failover/node_io.h"
+#include "net/base/event_loop.h"
+#include "net/base/result.h"
+#include "net/zmq_context.h"
+
+namespace understudy {
+
+// What the status shows of the guest's side.
+struct GuestNumbers {
+  Epoch open_epoch;
+  Epoch committed_epoch;
+  Status::Gate gate;
+  Status::EpochNumbers epochs;
+  std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
+};
+
+class GuestHost {
+ public:
+  struct Dependencies {
+    const DaemonConfig& config;  // outlives the host, as do all of these
+    const Clock& clock;
+    EventLoop& node_loop;
+    std::shared_ptr<ZmqContext> zmq;
+    StoreThread& store;
+    Timeline& timeline;
+    NodeIncarnation self;
+    std::function<void(Input)> report;  // on the node's loop
+  };
+
+  // Opens tap, disks, /dev/kvm and the replication link, and builds the warm machine: what is missing is told here.
+  static Result<std::unique_ptr<GuestHost>> create(Dependencies dependencies);
+  virtual ~GuestHost() = default;
+
+  virtual void carry_out(const action::BootGuest& action) = 0;
+  virtual void carry_out(const action::TakeOver& action) = 0;
+  virtual void carry_out(const action::FinishGuest& action) = 0;
+  virtual void carry_out(const action::ResumeGuest& action) = 0;
+  virtual void carry_out(const action::StopGuest& action) = 0;
+  virtual void carry_out(const action::StartSession& action) = 0;
+  virtual void carry_out(const action::RaiseSessionTerm& action) = 0;
+  virtual void carry_out(const action::StopSession& action) = 0;
+  virtual void carry_out(const action::AcceptSessions& action) = 0;
+  virtual void carry_out(const action::RefuseSessions& action) = 0;
+  virtual void carry_out(const action::SetGate& action) = 0;
+  virtual void carry_out(const action::AnnounceAddress& action) = 0;
+  // Before the promise is synced: from now on the secondary session acks nothing below it.
+  virtual void promise(Term promised) = 0;
+
+  // Any thread.
+  virtual GuestNumbers numbers() const = 0;
+};
+
+}  // namespace understudy

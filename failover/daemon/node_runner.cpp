@@ -1,0 +1,194 @@
+#include "failover/daemon/node_runner.h"
+
+#include <fmt/format.h>
+
+#include "failover/daemon/log_setup.h"
+#include "failover/heartbeat_codec.h"
+#include "net/codec.h"
+
+namespace understudy {
+
+NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
+    : config_{dependencies.config},
+      loop_{dependencies.loop},
+      heartbeats_{dependencies.heartbeats},
+      arbiter_{dependencies.arbiter},
+      store_{dependencies.store},
+      guest_{dependencies.guest},
+      timeline_{dependencies.timeline},
+      node_{std::move(node_config)} {
+  heartbeats_.on_message([this](Message message) { receive(message); });
+  heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
+  // A heartbeat that found the queue full is not sent later: the next one is fresher.
+  heartbeats_.on_writable([] {});
+}
+
+NodeRunner::~NodeRunner() {
+  loop_.cancel(tick_timer_);
+  heartbeats_.on_message([](Message) {});
+  heartbeats_.on_connection([](bool) {});
+}
+
+void NodeRunner::start(const input::Started& started) {
+  feed(started);
+  tick();
+}
+
+void NodeRunner::tick() {
+  feed(input::Tick{});
+  tick_timer_ = loop_.call_at(loop_.clock().now() + kTick, [this] { tick(); });
+}
+
+void NodeRunner::feed(Input input) {
+  waiting_.push_back(std::move(input));
+  if (processing_) return;
+  processing_ = true;
+  while (!waiting_.empty()) {
+    const Input next = std::move(waiting_.front());
+    waiting_.pop_front();
+    process(next);
+  }
+  processing_ = false;
+}
+
+void NodeRunner::process(const Input& input) {
+  if (const auto* const probed = std::get_if<input::Probed>(&input)) probed_[probed->report.path] = probed->report;
+  for (const Action& action : node_.step(loop_.clock().now(), input))
+    std::visit([this](const auto& concrete) { carry_out(concrete); }, action);
+  show_role();
+}
+
+void NodeRunner::show_role() {
+  const NodeStatus status = node_.status();
+  if (status.role == shown_role_ && status.term == shown_term_) return;
+  set_log_role(name_of(status.role), status.term);
+  if (status.role != shown_role_) timeline_.record(name_of(status.role), status.term, status.why);
+  shown_role_ = status.role;
+  shown_term_ = status.term;
+}
+
+void NodeRunner::receive(const Message& message) {
+  auto decoded = decode(message, config_.pair.id);
+  if (!decoded) {
+    log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
+    return;
+  }
+  auto heartbeat = decode_heartbeat(*decoded);
+  if (!heartbeat) {
+    log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
+    return;
+  }
+  feed(input::HeartbeatReceived{std::move(*heartbeat)});
+}
+
+Arbiter::Callback NodeRunner::answer_to(AskId ask) {
+  return [this, ask](Result<ArbiterAnswer> answer) {
+    if (answer)
+      feed(input::ArbiterAnswered{ask, std::move(*answer)});
+    else
+      feed(input::ArbiterFailed{ask, answer.error().text()});
+  };
+}
+
+void NodeRunner::carry_out(const action::ReadArbiter& action) { arbiter_.read(answer_to(action.ask)); }
+
+void NodeRunner::carry_out(const action::Propose& action) {
+  timeline_.record("asked", node_.status().term);
+  arbiter_.propose(action.proposal, answer_to(action.ask));
+}
+
+void NodeRunner::carry_out(const action::PersistPromise& action) {
+  guest_.promise(action.promise);
+  store_.put_promise(action.promise, [this, promise = action.promise](Result<void> put) {
+    if (put)
+      feed(input::PromisePersisted{promise});
+    else
+      feed(input::StoreFailed{put.error().text()});
+  });
+}
+
+void NodeRunner::carry_out(const action::PersistTerm& action) {
+  store_.put_term(action.term, [this, term = action.term](Result<void> put) {
+    if (put)
+      feed(input::TermPersisted{term});
+    else
+      feed(input::StoreFailed{put.error().text()});
+  });
+}
+
+void NodeRunner::carry_out(const action::SendHeartbeat& action) {
+  // A link that is down or full loses it, as a network may: silence is what the peer is to see then.
+  static_cast<void>(heartbeats_.send(encode_heartbeat(config_.pair.id, action.heartbeat)));
+}
+
+void NodeRunner::carry_out(const action::Rejoin& action) {
+  // The node only asks for this where rejoin_after is configured, which this daemon leaves to the operator and systemd.
+  log(Severity::kWarning, "fenced: restart this daemon to rejoin the pair", {{"reason", action.reason}});
+}
+
+void NodeRunner::carry_out(const action::CommandResult& action) {
+  auto found = commands_.extract(action.id);
+  if (found.empty()) return;
+  log(Severity::kInfo, "operator's command answered", {{"ok", action.ok ? "yes" : "no"}, {"sentence", action.sentence}});
+  found.mapped()({.ok = action.ok, .sentence = action.sentence, .status = status()});
+}
+
+void NodeRunner::carry_out(const action::LogEvent& action) {
+  std::string details;
+  for (const auto& [key, value] : action.fields) details += fmt::format("{}{}={}", details.empty() ? "" : ", ", key, value);
+  if (details.empty())
+    log(action.severity, action.event);
+  else
+    log(action.severity, action.event, {{"what", details}});
+}
+
+void NodeRunner::carry_out(const action::Timeline& action) {
+  timeline_.record(name_of(action.milestone), action.at, node_.status().term, action.text);
+}
+
+void NodeRunner::serve(schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
+  if (command == schema::OperatorRequest::Command::STATUS) {
+    answer({.ok = true, .sentence = "", .status = status()});
+    return;
+  }
+  const bool switchover = command == schema::OperatorRequest::Command::SWITCHOVER;
+  if (!switchover && command != schema::OperatorRequest::Command::TAKEOVER) {
+    answer({.ok = false,
+            .sentence = "this daemon does not know that command: install the same version of understudy and understudyd",
+            .status = status()});
+    return;
+  }
+  const CommandId id{++last_command_};
+  commands_.emplace(id, std::move(answer));
+  log(Severity::kInfo, "operator's command", {{"command", switchover ? "switchover" : "takeover"}});
+  feed(input::Command{id, switchover ? CommandKind::kSwitchover : CommandKind::kTakeover});
+}
+
+Status NodeRunner::status() const {
+  const NodeStatus node = node_.status();
+  const GuestNumbers guest = guest_.numbers();
+  Status out;
+  out.pair = config_.pair.name;
+  out.node = name_of(config_.pair.node);
+  out.role = name_of(node.role);
+  if (node.record) out.mode = node.record->mode == PairMode::kPair ? "pair" : "solo";
+  out.term = node.term;
+  out.epoch = guest.open_epoch;
+  out.committed_epoch = std::max(guest.committed_epoch, node.committed.epoch);
+  out.is_protected = node.is_protected;
+  out.reason = node.why;
+  if (!node.arbiter_answers) out.reason += out.reason.empty() ? "the witness does not answer" : "; the witness does not answer";
+  const auto verdict_text = [](const Verdict& verdict) {
+    return verdict.text.empty() ? std::string{name_of(verdict.condition)} : fmt::format("{}: {}", name_of(verdict.condition), verdict.text);
+  };
+  out.verdict = verdict_text(node.verdict_on_self);
+  out.peer_verdict = fmt::format("{}, {}", verdict_text(node.verdict_on_peer), name_of(node.peer_role));
+  out.guest = guest.guest;
+  out.timeline = timeline_.moments();
+  out.gate = guest.gate;
+  out.last = guest.epochs;
+  for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
+  return out;
+}
+
+}  // namespace understudy

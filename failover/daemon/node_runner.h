@@ -1,0 +1,86 @@
+// Runs the node's state machine on its loop: turns the world into inputs, and carries the actions out.
+//
+// Loop-owned. Nothing here waits: the guest's side, the store and the probes have threads or processes of their own.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "failover/daemon/config.h"
+#include "failover/daemon/guest_host.h"
+#include "failover/daemon/operator_socket.h"
+#include "failover/daemon/store_thread.h"
+#include "failover/daemon/timeline.h"
+#include "failover/node.h"
+#include "net/base/event_loop.h"
+#include "net/link.h"
+
+namespace understudy {
+
+class NodeRunner {
+ public:
+  static constexpr Duration kTick = std::chrono::milliseconds{10};
+
+  struct Dependencies {
+    const DaemonConfig& config;  // outlives the runner, as do all of these
+    EventLoop& loop;
+    Link& heartbeats;
+    Arbiter& arbiter;
+    StoreThread& store;
+    GuestHost& guest;
+    Timeline& timeline;
+  };
+  NodeRunner(Dependencies dependencies, NodeConfig node_config);
+  ~NodeRunner();
+  NodeRunner(const NodeRunner&) = delete;
+  NodeRunner& operator=(const NodeRunner&) = delete;
+
+  void start(const input::Started& started);
+  // May be called from within an action's execution: the input then waits its turn.
+  void feed(Input input);
+  // An operator's request; answered once, possibly later.
+  void serve(schema::OperatorRequest::Command command, OperatorServer::Answer answer);
+
+ private:
+  void tick();
+  void process(const Input& input);
+  void receive(const Message& message);
+  void show_role();
+  Status status() const;
+
+  void carry_out(const action::ReadArbiter& action);
+  void carry_out(const action::Propose& action);
+  void carry_out(const action::PersistPromise& action);
+  void carry_out(const action::PersistTerm& action);
+  void carry_out(const action::SendHeartbeat& action);
+  void carry_out(const action::Rejoin& action);
+  void carry_out(const action::CommandResult& action);
+  void carry_out(const action::LogEvent& action);
+  void carry_out(const action::Timeline& action);
+  template <class GuestAction>
+  void carry_out(const GuestAction& action) {
+    guest_.carry_out(action);
+  }
+  Arbiter::Callback answer_to(AskId ask);
+
+  const DaemonConfig& config_;
+  EventLoop& loop_;
+  Link& heartbeats_;
+  Arbiter& arbiter_;
+  StoreThread& store_;
+  GuestHost& guest_;
+  Timeline& timeline_;
+  Node node_;
+  std::deque<Input> waiting_;
+  bool processing_ = false;
+  EventLoop::TimerId tick_timer_ = 0;
+  std::map<CommandId, OperatorServer::Answer> commands_;
+  std::uint64_t last_command_ = 0;
+  std::map<ProbePath, ProbeReport> probed_;  // the latest of each path, for the status
+  Role shown_role_ = Role::kStarting;
+  Term shown_term_;
+};
+
+}  // namespace understudy
