@@ -1,8 +1,8 @@
 // The assembled virtual machine: vCPUs, interrupt controllers, devices, and the guest memory that it is given.
 //
-// Life: create() builds a machine in which nothing runs. A primary calls boot(), then resume(). A secondary keeps one warm, and on a takeover
-// calls restore(), then resume(). Destroying it stops the vCPUs and devices; after that nothing touches the guest memory, and another Machine
-// may be built over it.
+// Life: create() builds a machine in which nothing runs. A primary calls boot(), then resume(). A secondary keeps one warm, and on a
+// takeover calls restore(), then resume(). Destroying it stops the vCPUs and devices; after that nothing touches the guest memory, and
+// another Machine may be built over it.
 //
 // Threading: one controlling thread at a time (never a vCPU's or the device loop's) calls everything but what is marked "any thread". A
 // thread per vCPU and one for the device loop belong to the machine.

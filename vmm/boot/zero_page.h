@@ -1,0 +1,27 @@
+// The "zero page" (struct boot_params) by which a Linux/x86 kernel learns its command line, initrd and memory. Pure.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "net/base/ids.h"
+#include "vmm/boot/memory_map.h"
+
+namespace understudy {
+
+struct InitrdPlace {
+  GuestPhysicalAddress start;
+  std::uint32_t bytes = 0;
+};
+
+// For the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst); the command line lies at boot_map::kCommandLine, with a final zero.
+std::array<std::byte, kPageSizeBytes> make_zero_page(std::span<const boot_map::E820Range> e820, std::size_t command_line_bytes,
+                                                     std::optional<InitrdPlace> initrd);
+
+// As high as it may lie in the guest's first region: below boot_map::kInitrdEnd, page-aligned, above `lowest`. nullopt: does not fit.
+std::optional<InitrdPlace> place_initrd(std::uint64_t bytes, const MemoryLayout& layout, GuestPhysicalAddress lowest);
+
+}  // namespace understudy

@@ -1,0 +1,25 @@
+#include "vmm/clock_restore.h"
+
+#include <algorithm>
+
+namespace understudy {
+
+bool tsc_frequency_matches(std::uint64_t guest_khz, std::uint64_t host_khz) {
+  const std::uint64_t difference = std::max(guest_khz, host_khz) - std::min(guest_khz, host_khz);
+  return difference <= host_khz / 1'000'000 * kTscTolerancePpm + host_khz % 1'000'000 * kTscTolerancePpm / 1'000'000;
+}
+
+Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, const HostTsc& host) {
+  if (saved.guest_tsc_khz == 0) return Error{ErrorCode::kCorrupt, "saved TSC frequency is 0 kHz"};
+  if (tsc_frequency_matches(saved.guest_tsc_khz, host.khz)) return std::optional<std::uint64_t>{};
+  if (!host.scalable)
+    return Error{ErrorCode::kRefused, "the guest's TSC runs at " + std::to_string(saved.guest_tsc_khz) + " kHz, this host's at " +
+                                          std::to_string(host.khz) + " kHz, and its KVM cannot scale it: pair hosts of one TSC frequency"};
+  return std::optional{saved.guest_tsc_khz};
+}
+
+ClockPlan plan_clock(const SavedClock& saved, std::uint64_t raw_tsc) {
+  return ClockPlan{.tsc_offset = saved.guest_tsc - raw_tsc, .kvmclock_ns = saved.kvmclock_ns};
+}
+
+}  // namespace understudy

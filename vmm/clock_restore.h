@@ -1,0 +1,46 @@
+// What a restored guest's clocks are set to. Pure, so that the clocks of two real hosts can be tried in a test.
+//
+// Decision: guest time goes on from the checkpoint. TSC and kvmclock continue at the saved values when the guest runs again: they never go
+// back, and they do not leap by the downtime. The guest's wall clock is behind by the downtime, until its own NTP corrects it; that is what
+// time is to a guest that was paused, and it keeps every timeout in the guest whole.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "net/base/result.h"
+
+namespace understudy {
+
+// Frequencies closer than this count as equal, as KVM itself has it (module parameter tsc_tolerance_ppm).
+inline constexpr std::uint64_t kTscTolerancePpm = 250;
+
+// Whether a guest whose TSC runs at `guest_khz` may run on a host of `host_khz` unscaled.
+bool tsc_frequency_matches(std::uint64_t guest_khz, std::uint64_t host_khz);
+
+struct SavedClock {
+  std::uint64_t guest_tsc = 0;      // vCPU 0's, at the save
+  std::uint64_t kvmclock_ns = 0;    // KVM_GET_CLOCK, at the save
+  std::uint64_t host_tsc = 0;       // of the host that saved, at the save: differs from ours by any amount
+  std::uint64_t guest_tsc_khz = 0;  // frequency the guest's TSC runs at
+};
+
+struct HostTsc {
+  std::uint64_t khz = 0;  // of a fresh vCPU
+  bool scalable = false;  // KVM_CAP_TSC_CONTROL
+};
+
+// The frequency that KVM must be told for the guest (KVM_SET_TSC_KHZ); nullopt when this host's own serves. kRefused, with both, when they
+// differ and this host cannot scale; kCorrupt when the saved one is zero.
+Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, const HostTsc& host);
+
+struct ClockPlan {
+  std::uint64_t tsc_offset = 0;   // of vCPU 0, for KVM_VCPU_TSC_OFFSET: modulo 2^64
+  std::uint64_t kvmclock_ns = 0;  // for KVM_SET_CLOCK, without KVM_CLOCK_REALTIME
+};
+
+// `raw_tsc` is what a vCPU with offset zero reads on this host now: the host's TSC, which KVM has scaled to the guest's frequency if need
+// be.
+ClockPlan plan_clock(const SavedClock& saved, std::uint64_t raw_tsc);
+
+}  // namespace understudy

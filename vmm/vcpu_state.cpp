@@ -1,0 +1,183 @@
+#include "vmm/vcpu_state.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "net/base/check.h"
+#include "vmm/kvm.h"
+
+namespace understudy {
+namespace {
+
+constexpr std::size_t kMaxCpuidEntries = 256;
+constexpr std::uint32_t kMtrrFirstVariable = 0x200;
+constexpr std::uint32_t kMtrrVariableCount = 16;  // base and mask of eight
+constexpr std::uint32_t kMtrrFixed[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26A, 0x26B, 0x26C, 0x26D, 0x26E, 0x26F};
+constexpr std::uint32_t kMtrrDefaultType = 0x2FF;
+constexpr std::uint32_t kFirstMachineCheckControl = 0x400;
+constexpr std::uint32_t kMachineCheckBanks = 32;
+
+// kvm_msrs or kvm_cpuid2: a header with entries behind it.
+template <class Header, class Entry>
+class WithEntries {
+ public:
+  explicit WithEntries(std::size_t count) : words_((sizeof(Header) + count * sizeof(Entry) + 7) / 8) {}
+  explicit WithEntries(std::span<const Entry> entries) : WithEntries{entries.size()} {
+    if (!entries.empty()) std::memcpy(header()->entries, entries.data(), entries.size_bytes());
+  }
+  Header* header() { return reinterpret_cast<Header*>(words_.data()); }
+
+ private:
+  std::vector<std::uint64_t> words_;
+};
+using MsrBlock = WithEntries<kvm_msrs, kvm_msr_entry>;
+using CpuidBlock = WithEntries<kvm_cpuid2, kvm_cpuid_entry2>;
+
+Result<void> get_msrs(int fd, std::span<kvm_msr_entry> entries) {
+  MsrBlock block{entries};
+  block.header()->nmsrs = static_cast<std::uint32_t>(entries.size());
+  US_ASSIGN(const int got, US_KVM_IOCTL(fd, KVM_GET_MSRS, block.header()));
+  if (static_cast<std::size_t>(got) != entries.size())
+    return Error{ErrorCode::kFailed, fmt::format("KVM_GET_MSRS: MSR {:#x} cannot be read", entries[static_cast<std::size_t>(got)].index)};
+  std::memcpy(entries.data(), block.header()->entries, entries.size_bytes());
+  return {};
+}
+
+Result<void> set_msrs(int fd, std::span<const kvm_msr_entry> entries) {
+  MsrBlock block{entries};
+  block.header()->nmsrs = static_cast<std::uint32_t>(entries.size());
+  US_ASSIGN(const int set, US_KVM_IOCTL(fd, KVM_SET_MSRS, block.header()));
+  if (static_cast<std::size_t>(set) != entries.size()) {
+    const auto& failed = entries[static_cast<std::size_t>(set)];
+    return Error{ErrorCode::kRefused, fmt::format("KVM_SET_MSRS: MSR {:#x} does not take {:#x}", failed.index, failed.data)};
+  }
+  return {};
+}
+
+kvm_device_attr tsc_offset_attribute(std::uint64_t* offset) {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<std::uint64_t>(offset);
+  return attribute;
+}
+
+// The ioctl's argument is not const, though a SET only reads it.
+template <class T>
+T* argument(const T& value) {
+  return const_cast<T*>(&value);
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> msr_candidates(std::vector<std::uint32_t> kvm_list) {
+  const auto add = [&](std::uint32_t index) {
+    if (std::ranges::find(kvm_list, index) == kvm_list.end()) kvm_list.push_back(index);
+  };
+  for (std::uint32_t i = 0; i < kMtrrVariableCount; ++i) add(kMtrrFirstVariable + i);
+  for (const std::uint32_t index : kMtrrFixed) add(index);
+  add(kMtrrDefaultType);
+  for (std::uint32_t bank = 0; bank < kMachineCheckBanks; ++bank) add(kFirstMachineCheckControl + 4 * bank);
+  return kvm_list;
+}
+
+VcpuAbilities find_vcpu_abilities(int vcpu_fd, std::size_t xsave_bytes, std::span<const std::uint32_t> candidates) {
+  VcpuAbilities abilities;
+  abilities.xsave_bytes = xsave_bytes;
+  for (const std::uint32_t index : candidates) {
+    if (index == kMsrTsc) continue;  // writing it moves the clock
+    const auto value = read_msr(vcpu_fd, index);
+    if (!value || !write_msr(vcpu_fd, index, *value)) continue;
+    if (index == kMsrTscDeadline)
+      abilities.tsc_deadline = true;
+    else
+      abilities.msrs.push_back(index);
+  }
+  return abilities;
+}
+
+VcpuState make_vcpu_state(const VcpuAbilities& abilities) {
+  VcpuState state;
+  state.xsave.resize(abilities.xsave_bytes);
+  state.has_tsc_deadline = abilities.tsc_deadline;
+  for (const std::uint32_t index : abilities.msrs) state.msrs.push_back({.index = index, .reserved = 0, .data = 0});
+  return state;
+}
+
+Result<void> save_vcpu(int fd, const VcpuAbilities& abilities, VcpuState& into) {
+  US_CHECK(into.xsave.size() == abilities.xsave_bytes && into.msrs.size() == abilities.msrs.size());
+  // First, since it may deliver a pending INIT or SIPI, which changes the registers.
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_MP_STATE, &into.mp_state));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_REGS, &into.regs));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_SREGS2, &into.sregs));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_XSAVE2, into.xsave.data()));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_XCRS, &into.xcrs));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_DEBUGREGS, &into.debug_regs));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_LAPIC, &into.lapic));
+  US_TRY(get_msrs(fd, into.msrs));
+  if (abilities.tsc_deadline) {
+    US_ASSIGN(into.tsc_deadline, read_msr(fd, kMsrTscDeadline));
+  }
+  US_ASSIGN(into.tsc_offset, read_tsc_offset(fd));
+  US_TRY(US_KVM_IOCTL(fd, KVM_GET_VCPU_EVENTS, &into.events));
+  return {};
+}
+
+Result<void> restore_vcpu(int fd, const VcpuState& state) {
+  // APIC base and EFER come with the special registers: the LAPIC's mode and the MSRs below depend on them.
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_SREGS2, argument(state.sregs)));
+  // Drops pending exceptions, so before the events.
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_REGS, argument(state.regs)));
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_XSAVE, const_cast<std::byte*>(state.xsave.data())));
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_XCRS, argument(state.xcrs)));
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_DEBUGREGS, argument(state.debug_regs)));
+  // Before the TSC deadline, which only takes when the LAPIC's timer is in its mode.
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_LAPIC, argument(state.lapic)));
+  US_TRY(set_msrs(fd, state.msrs));
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_VCPU_EVENTS, argument(state.events)));
+  US_TRY(US_KVM_IOCTL(fd, KVM_SET_MP_STATE, argument(state.mp_state)));
+  return {};
+}
+
+Result<void> set_cpuid(int vcpu_fd, const CpuidTable& table) {
+  CpuidBlock block{std::span{table}};
+  block.header()->nent = static_cast<std::uint32_t>(table.size());
+  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_SET_CPUID2, block.header()));
+  return {};
+}
+
+Result<CpuidTable> get_cpuid(int vcpu_fd) {
+  CpuidBlock block{kMaxCpuidEntries};
+  block.header()->nent = kMaxCpuidEntries;
+  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_GET_CPUID2, block.header()));
+  const auto* const first = block.header()->entries;
+  return CpuidTable(first, first + block.header()->nent);
+}
+
+Result<std::uint64_t> read_msr(int vcpu_fd, std::uint32_t index) {
+  kvm_msr_entry entry{.index = index, .reserved = 0, .data = 0};
+  US_TRY(get_msrs(vcpu_fd, {&entry, 1}));
+  return entry.data;
+}
+
+Result<void> write_msr(int vcpu_fd, std::uint32_t index, std::uint64_t value) {
+  const kvm_msr_entry entry{.index = index, .reserved = 0, .data = value};
+  return set_msrs(vcpu_fd, {&entry, 1});
+}
+
+Result<std::uint64_t> read_tsc_offset(int vcpu_fd) {
+  std::uint64_t offset = 0;
+  kvm_device_attr attribute = tsc_offset_attribute(&offset);
+  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_GET_DEVICE_ATTR, &attribute));
+  return offset;
+}
+
+Result<void> write_tsc_offset(int vcpu_fd, std::uint64_t offset) {
+  kvm_device_attr attribute = tsc_offset_attribute(&offset);
+  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_SET_DEVICE_ATTR, &attribute));
+  return {};
+}
+
+}  // namespace understudy

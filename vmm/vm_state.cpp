@@ -1,0 +1,77 @@
+#include "vmm/vm_state.h"
+
+#include <x86intrin.h>
+
+#include "net/base/check.h"
+
+namespace understudy {
+namespace {
+
+Result<void> get_chip(const KvmVm& vm, std::uint32_t id, kvm_irqchip& into) {
+  into.chip_id = id;
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_GET_IRQCHIP, &into));
+  return {};
+}
+
+Result<void> set_chip(const KvmVm& vm, std::uint32_t id, kvm_irqchip chip) {
+  chip.chip_id = id;
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_SET_IRQCHIP, &chip));
+  return {};
+}
+
+}  // namespace
+
+std::uint64_t read_host_tsc() { return __rdtsc(); }
+
+Result<void> save_interrupt_controllers(const KvmVm& vm, InterruptControllersState& into) {
+  US_TRY(get_chip(vm, KVM_IRQCHIP_PIC_MASTER, into.pic_master));
+  US_TRY(get_chip(vm, KVM_IRQCHIP_PIC_SLAVE, into.pic_slave));
+  US_TRY(get_chip(vm, KVM_IRQCHIP_IOAPIC, into.ioapic));
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_GET_PIT2, &into.pit));
+  return {};
+}
+
+Result<void> restore_interrupt_controllers(const KvmVm& vm, const InterruptControllersState& state) {
+  US_TRY(set_chip(vm, KVM_IRQCHIP_PIC_MASTER, state.pic_master));
+  US_TRY(set_chip(vm, KVM_IRQCHIP_PIC_SLAVE, state.pic_slave));
+  US_TRY(set_chip(vm, KVM_IRQCHIP_IOAPIC, state.ioapic));
+  kvm_pit_state2 pit = state.pit;
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_SET_PIT2, &pit));
+  return {};
+}
+
+Result<SavedClock> save_clock(const KvmVm& vm, int vcpu0_fd, std::uint64_t guest_tsc_khz) {
+  SavedClock saved;
+  saved.guest_tsc_khz = guest_tsc_khz;
+  kvm_clock_data clock{};
+  saved.host_tsc = read_host_tsc();
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_GET_CLOCK, &clock));
+  if ((clock.flags & KVM_CLOCK_HOST_TSC) != 0) saved.host_tsc = clock.host_tsc;
+  saved.kvmclock_ns = clock.clock;
+  // Some microseconds apart, which is harmless: both lie after all that the guest saw, and nothing of it runs in between.
+  US_ASSIGN(saved.guest_tsc, read_msr(vcpu0_fd, kMsrTsc));
+  return saved;
+}
+
+Result<void> restore_clock(const KvmVm& vm, std::span<const VcpuClock> vcpus, const SavedClock& saved) {
+  US_CHECK(!vcpus.empty());
+  // An offset, never a written TSC: KVM takes a write within a second of what it expects for an attempt to synchronize, and changes it.
+  US_TRY(write_tsc_offset(vcpus[0].fd, 0));
+  US_ASSIGN(const std::uint64_t raw_tsc, read_msr(vcpus[0].fd, kMsrTsc));
+  const ClockPlan plan = plan_clock(saved, raw_tsc);
+  for (const auto& vcpu : vcpus) US_TRY(write_tsc_offset(vcpu.fd, plan.tsc_offset + vcpu.delta));
+  for (const auto& vcpu : vcpus) {
+    if (vcpu.has_deadline) US_TRY(write_msr(vcpu.fd, kMsrTscDeadline, vcpu.deadline));
+  }
+  kvm_clock_data clock{};
+  clock.clock = plan.kvmclock_ns;
+  US_TRY(US_KVM_IOCTL(vm.fd(), KVM_SET_CLOCK, &clock));
+  return {};
+}
+
+Result<HostTsc> host_tsc(const Kvm& kvm, int fresh_vcpu_fd) {
+  US_ASSIGN(const int khz, US_KVM_IOCTL(fresh_vcpu_fd, KVM_GET_TSC_KHZ, 0UL));
+  return HostTsc{.khz = static_cast<std::uint64_t>(khz), .scalable = kvm.capability(KVM_CAP_TSC_CONTROL) != 0};
+}
+
+}  // namespace understudy
