@@ -1,0 +1,93 @@
+#include "tests/lab/kv_client.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <poll.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "tests/lab/netns.h"
+
+namespace understudy::lab {
+
+namespace {
+
+Result<UniqueFd> open_socket(const std::string& network_namespace, Ipv4Address server) {
+  // A thread of its own enters the namespace: the caller stays where it is, and the socket remembers where it was opened.
+  Result<UniqueFd> opened = Error{ErrorCode::kFailed, "not run"};
+  std::thread{[&] {
+    opened = [&]() -> Result<UniqueFd> {
+      US_TRY(enter_namespace(network_namespace));
+      UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+      if (!socket) return Error::from_errno("open the client's UDP socket");
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_port = htons(guest::kKvPort);
+      std::memcpy(&address.sin_addr, server.octets.data(), server.octets.size());
+      if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+        return Error::from_errno("connect the client to " + server.text());
+      return socket;
+    }();
+  }}.join();
+  return opened;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KvClient>> KvClient::start(const Clock& clock, const std::string& network_namespace, Ipv4Address server,
+                                                  const Workload::Options& options) {
+  US_ASSIGN(auto socket, open_socket(network_namespace, server));
+  std::unique_ptr<KvClient> client{new KvClient{clock, std::move(socket), options}};
+  client->thread_ = std::thread{[raw = client.get()] { raw->run(); }};
+  return client;
+}
+
+KvClient::KvClient(const Clock& clock, UniqueFd socket, const Workload::Options& options)
+    : clock_{clock}, socket_{std::move(socket)}, workload_{options} {}
+
+KvClient::~KvClient() { finish(Duration{0}); }
+
+void KvClient::finish(Duration deadline) {
+  give_up_at_ns_ = to_ns(clock_.now() + deadline);
+  if (thread_.joinable()) thread_.join();
+}
+
+void KvClient::run() {
+  constexpr Duration kLongestWait = std::chrono::milliseconds{20};
+  bool reading_back = false;
+  while (true) {
+    const Instant now = clock_.now();
+    const std::int64_t give_up_at_ns = give_up_at_ns_.load();
+    if (give_up_at_ns != INT64_MAX && !reading_back) {
+      reading_back = true;
+      reading_back_since_ = now;
+      workload_.read_back();
+    }
+    if (workload_.finished() || to_ns(now) >= give_up_at_ns) return;
+    // A network that is down for the moment refuses a datagram; it is unanswered then, and repeated.
+    workload_.pump(now, [&](const guest::KvRequest& request) {
+      [[maybe_unused]] const auto sent = ::send(socket_.get(), &request, sizeof request, 0);
+    });
+    const Duration wait = std::clamp(workload_.next_retry() - clock_.now(), Duration{0}, kLongestWait);
+    pollfd readable{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    ::poll(&readable, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(wait).count()));
+    receive();
+  }
+}
+
+void KvClient::receive() {
+  std::array<std::byte, 512> datagram;
+  while (true) {
+    const auto received = ::recv(socket_.get(), datagram.data(), datagram.size(), 0);
+    if (received < 0 && errno == ECONNREFUSED) continue;  // an ICMP error that waited on the socket; the next read goes past it
+    if (received < 0) return;
+    const auto before = workload_.unanswered();
+    workload_.take(std::span{datagram}.first(static_cast<std::size_t>(received)), clock_.now());
+    if (workload_.unanswered() < before) acknowledged_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace understudy::lab

@@ -1,0 +1,75 @@
+// What the lab's clients ask of the guest: numbered requests of several clients, repeated until answered, and every reply remembered.
+//
+// Loop-owned and without socket or clock: the caller brings time and datagrams. Operations and keys follow from the seed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "net/base/clock.h"
+#include "tests/guest/kv_protocol.h"
+#include "tests/lab/history.h"
+
+namespace understudy::lab {
+
+class Workload {
+ public:
+  struct Options {
+    std::uint32_t clients = 8;  // 1 to kKvMaxClients
+    std::uint32_t window = 4;   // unanswered requests of each client, at most kKvRememberedReplies
+    std::uint32_t keys = 256;   // 1 to kKvKeyCount
+    Duration retry_after = std::chrono::milliseconds{50};
+    std::uint64_t seed = 1;
+  };
+  explicit Workload(const Options& options);
+
+  // Calls `send` for every request that is due: new ones while a client's window has room, and those unanswered for retry_after.
+  void pump(Instant now, const std::function<void(const guest::KvRequest&)>& send);
+  // When pump() has something to repeat; far away if nothing is unanswered.
+  Instant next_retry() const;
+
+  // A datagram from the guest. False: not a reply to a request of ours.
+  bool take(std::span<const std::byte> datagram, Instant now);
+
+  // No further changes: each key that was touched is read once more, then no request follows.
+  void read_back();
+  // Everything is read back and answered.
+  bool finished() const { return reading_back_ && to_read_.empty() && pending_.empty(); }
+
+  std::size_t unanswered() const { return pending_.size(); }
+  // In the order of arrival, repeated ones included.
+  const std::vector<AcknowledgedReply>& replies() const { return replies_; }
+
+ private:
+  using Key = std::pair<std::uint32_t, std::uint64_t>;  // client, id
+  struct Pending {
+    guest::KvRequest request;
+    Instant first_sent_at;
+    Instant last_sent_at;
+  };
+  struct Client {
+    std::uint64_t next_id = 1;
+    std::uint32_t unanswered = 0;
+  };
+  bool may_ask(std::uint32_t client) const;
+  guest::KvRequest next_request(std::uint32_t client);
+  std::uint64_t random();
+
+  const Options options_;
+  std::uint64_t random_state_;
+  std::vector<Client> clients_;
+  std::map<Key, Pending> pending_;          // ordered by client, then id: a client's first is its oldest
+  std::map<Key, std::size_t> answered_at_;  // index into replies_ of the first reply
+  std::vector<AcknowledgedReply> replies_;
+  std::set<std::uint32_t> touched_;
+  bool reading_back_ = false;
+  std::vector<std::uint32_t> to_read_;
+};
+
+}  // namespace understudy::lab
