@@ -1,0 +1,108 @@
+#include "tests/lab/node_status.h"
+
+#include <optional>
+
+#include <capnp/compat/json.h>
+#include <capnp/message.h>
+#include <kj/exception.h>
+
+namespace understudy::lab {
+
+namespace {
+
+using capnp::JsonValue;
+
+// Reads the fields of one JSON object; the first that is missing or of another type is remembered, and the values are zero from there.
+class Fields {
+ public:
+  Fields(JsonValue::Reader object, std::string& wrong) : object_{object}, wrong_{wrong} {
+    if (object.which() != JsonValue::OBJECT) complain("the object");
+  }
+
+  std::string text(std::string_view name) {
+    const auto value = find(name, JsonValue::STRING);
+    if (!value) return {};
+    const auto text = value->getString();
+    return {text.begin(), text.size()};
+  }
+  std::uint64_t number(std::string_view name) {
+    const auto value = find(name, JsonValue::NUMBER);
+    if (!value) return 0;
+    if (value->getNumber() < 0 || value->getNumber() >= 0x1p64) {
+      complain(name);
+      return 0;
+    }
+    return static_cast<std::uint64_t>(value->getNumber());
+  }
+  bool flag(std::string_view name) {
+    const auto value = find(name, JsonValue::BOOLEAN);
+    return value && value->getBoolean();
+  }
+  std::optional<JsonValue::Reader> object(std::string_view name) { return find(name, JsonValue::OBJECT); }
+  std::optional<JsonValue::Reader> array(std::string_view name) { return find(name, JsonValue::ARRAY); }
+
+ private:
+  std::optional<JsonValue::Reader> find(std::string_view name, JsonValue::Which kind) {
+    if (object_.which() == JsonValue::OBJECT) {
+      for (const auto field : object_.getObject()) {
+        const auto found = field.getName();
+        if (std::string_view{found.begin(), found.size()} == name && field.getValue().which() == kind) return field.getValue();
+      }
+    }
+    complain(name);
+    return std::nullopt;
+  }
+  void complain(std::string_view name) {
+    if (wrong_.empty()) wrong_ = name;
+  }
+
+  JsonValue::Reader object_;
+  std::string& wrong_;
+};
+
+NodeStatus read(JsonValue::Reader root, std::string& wrong) {
+  Fields fields{root, wrong};
+  NodeStatus status;
+  status.role = fields.text("role");
+  status.mode = fields.text("mode");
+  status.reason = fields.text("reason");
+  status.term = Term{fields.number("term")};
+  status.committed_epoch = Epoch{fields.number("committedEpoch")};
+  status.is_protected = fields.flag("protected");
+  if (const auto last = fields.object("last")) {
+    Fields numbers{*last, wrong};
+    status.pause_median_us = numbers.number("pauseMedianUs");
+    status.pause_p99_us = numbers.number("pauseP99Us");
+    status.dirty_pages = numbers.number("dirtyPages");
+    status.ack_us = numbers.number("ackUs");
+  }
+  if (const auto timeline = fields.array("timeline")) {
+    for (const auto element : timeline->getArray()) {
+      Fields moment{element, wrong};
+      status.timeline.push_back({.name = moment.text("name"),
+                                 .at = Instant{Duration{static_cast<std::int64_t>(moment.number("monotonicNs"))}},
+                                 .term = Term{moment.number("term")},
+                                 .text = moment.text("text")});
+    }
+  }
+  return status;
+}
+
+}  // namespace
+
+Result<NodeStatus> parse_node_status(std::string_view json) {
+  std::string wrong;
+  NodeStatus status;
+  const auto thrown = kj::runCatchingExceptions([&] {
+    capnp::MallocMessageBuilder message;
+    const auto root = message.initRoot<JsonValue>();
+    capnp::JsonCodec{}.decodeRaw(kj::arrayPtr(json.data(), json.size()), root);
+    status = read(root.asReader(), wrong);
+  });
+  KJ_IF_MAYBE (exception, thrown)
+    return Error{ErrorCode::kCorrupt, "status is not JSON: " + std::string{exception->getDescription().cStr()}};
+  if (!wrong.empty()) return Error{ErrorCode::kCorrupt, "status: \"" + wrong + "\" is missing or of another type"};
+  return status;
+}
+
+}  // namespace understudy::lab

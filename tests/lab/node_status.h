@@ -1,0 +1,40 @@
+// What `understudy status --json` says, as far as the lab asks.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+#include "net/base/result.h"
+
+namespace understudy::lab {
+
+struct NodeStatus {
+  struct Moment {
+    std::string name;
+    Instant at;
+    Term term;
+    std::string text;
+  };
+  std::string role;
+  std::string mode;
+  std::string reason;
+  Term term;
+  Epoch committed_epoch;
+  bool is_protected = false;
+  std::uint64_t pause_median_us = 0;
+  std::uint64_t pause_p99_us = 0;
+  std::uint64_t dirty_pages = 0;
+  std::uint64_t ack_us = 0;
+  std::vector<Moment> timeline;
+
+  bool runs_the_guest() const { return role == "primary" || role == "solo"; }
+};
+
+// kCorrupt names the field that is missing or of another type.
+Result<NodeStatus> parse_node_status(std::string_view json);
+
+}  // namespace understudy::lab

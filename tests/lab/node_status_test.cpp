@@ -1,0 +1,51 @@
+// A status is read whole or refused with the field that is wrong.
+#include "tests/lab/node_status.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace understudy::lab {
+namespace {
+
+constexpr std::string_view kStatus = R"({
+  "pair": "demo", "node": "b", "role": "solo", "mode": "solo", "term": 3, "epoch": 0, "committedEpoch": 812, "protected": false,
+  "reason": "took over: no heartbeat for 400 ms", "gate": {"mode": "open"}, "probes": [],
+  "last": {"pauseUs": 900, "dirtyPages": 21, "ackUs": 450, "pauseMedianUs": 880, "pauseP99Us": 1900},
+  "timeline": [{"name": "detected", "monotonicNs": 123456789012345, "realtimeNs": 1700000000000000000, "term": 2, "text": "silence"}]})";
+
+TEST(NodeStatus, IsRead) {
+  const auto status = parse_node_status(kStatus);
+  ASSERT_TRUE(status) << status.error().text();
+  EXPECT_TRUE(status->runs_the_guest());
+  EXPECT_EQ(status->term, Term{3});
+  EXPECT_EQ(status->committed_epoch, Epoch{812});
+  EXPECT_FALSE(status->is_protected);
+  EXPECT_EQ(status->pause_p99_us, 1900U);
+  ASSERT_EQ(status->timeline.size(), 1U);
+  EXPECT_EQ(status->timeline[0].at, Instant{Duration{123456789012345}});
+  EXPECT_EQ(status->timeline[0].text, "silence");
+}
+
+TEST(NodeStatus, AMissingFieldIsNamed) {
+  std::string text{kStatus};
+  text.replace(text.find("committedEpoch"), 14, "committedepoch");
+  const auto status = parse_node_status(text);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().text(), testing::HasSubstr("committedEpoch"));
+}
+
+TEST(NodeStatus, AFieldOfAnotherTypeIsNamed) {
+  std::string text{kStatus};
+  text.replace(text.find("\"term\": 3"), 9, "\"term\": \"\"");
+  const auto status = parse_node_status(text);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().text(), testing::HasSubstr("\"term\""));
+}
+
+TEST(NodeStatus, WhatIsNotJsonIsRefused) {
+  for (std::size_t size = 0; size < kStatus.size(); ++size) EXPECT_FALSE(parse_node_status(kStatus.substr(0, size))) << size;
+  EXPECT_FALSE(parse_node_status("[]"));
+}
+
+}  // namespace
+}  // namespace understudy::lab
