@@ -10,9 +10,9 @@
 // by the device loop alone.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +54,13 @@ struct NotifyRoute {
   std::uint32_t value;
 };
 
+// What the devices refused, since their creation.
+struct DeviceCounters {
+  std::uint64_t unclaimed_accesses = 0;  // of ports and MMIO
+  std::uint64_t refused_transmits = 0;   // frames against virtio's rules
+  std::uint64_t refused_receives = 0;    // frames that fit no buffer of the guest
+};
+
 class DeviceManager {
  public:
   static constexpr std::uint64_t kMmioBase = 0xD000'0000;
@@ -65,7 +72,8 @@ class DeviceManager {
 
   // kInvalid: a backend is missing, a MAC is a group address, or more devices than GSIs. `device_loop` outlives the result.
   static Result<std::unique_ptr<DeviceManager>> create(DevicesConfig config, std::shared_ptr<GuestMemory> memory, EventLoop& device_loop);
-  // Takes the devices off the loop first; if the loop does not answer within 5 s they live as long as the loop does.
+  // Takes the devices off the loop first, and guest memory out of the disks' hands; if the loop does not answer within 5 s they live as
+  // long as the loop does.
   ~DeviceManager();
   DeviceManager(const DeviceManager&) = delete;
   DeviceManager& operator=(const DeviceManager&) = delete;
@@ -81,6 +89,10 @@ class DeviceManager {
   // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only).
   std::vector<std::string> device_ids() const;
   Serial& serial();
+
+  // Since when a disk's backend holds the oldest request that it did not complete: evidence of the host's storage. Any thread.
+  std::optional<Instant> oldest_disk_request() const;
+  DeviceCounters counters() const;  // any thread
 
   // One message to the device loop quiesces every device. After it no ring moves, and the pages of reads in flight are marked written. On
   // kTimeout (the loop did not answer within `deadline`) or a device's error the devices run on as if not asked.

@@ -1,5 +1,6 @@
 target_sources(understudy_vmm PRIVATE
   bus.cpp
+  device_manager.cpp
   devices/serial/serial.cpp
   devices/virtio/virtqueue.cpp
   devices/virtio/virtio_mmio.cpp

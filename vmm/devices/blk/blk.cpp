@@ -19,6 +19,8 @@ static_assert(kHeaderBytes == 16);
 // Completions taken in one turn at most: so many calls of so many.
 constexpr unsigned kReapCalls = 8;
 constexpr std::size_t kReapBatch = 64;
+// How long a device that goes away waits for the backend to let go of guest memory.
+constexpr auto kAbandonPatience = std::chrono::seconds{1};
 
 std::uint64_t features(bool read_only) {
   const std::uint64_t common =
@@ -285,6 +287,15 @@ void Blk::take_again() {
 void Blk::on_reset() {
   requests_.clear();
   restored_heads_.clear();
+}
+
+void Blk::on_detach() {
+  if (!requests_in_flight() || backend_->abandon_in_flight(kAbandonPatience)) return;
+  // A read that is stuck in the host's kernel may still write to guest memory: it must stay mapped for ever, rather than become something
+  // else's memory.
+  log(Severity::kError, "disk requests cannot be abandoned, guest memory stays allocated", {{"device", id()}});
+  [[maybe_unused]] static std::vector<std::shared_ptr<GuestMemory>>& kept = *new std::vector<std::shared_ptr<GuestMemory>>;
+  kept.push_back(shared_memory());
 }
 
 void Blk::save(schema::DeviceState::Builder out) const {

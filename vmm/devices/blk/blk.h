@@ -51,6 +51,7 @@ class Blk final : public VirtioMmio {
   void on_quiesce() override;
   bool requests_in_flight() const override { return requests_.submitted_count() > 0; }
   void on_reset() override;
+  void on_detach() override;
 
   void pump();
   Parsed parse_request(const Chain& chain);

@@ -24,7 +24,7 @@ constexpr std::uint64_t kFeatures = (std::uint64_t{1} << net_wire::kFeatureMac) 
                                     (std::uint64_t{1} << net_wire::kFeatureMergeableBuffers);
 
 std::vector<std::byte> config_space(const MacAddress& mac) {
-  const net_wire::Config config{.mac = mac, .status = net_wire::kStatusLinkUp};
+  const net_wire::Config config{.mac = mac.octets, .status = net_wire::kStatusLinkUp};
   const auto bytes = std::as_bytes(std::span{&config, 1});
   return {bytes.begin(), bytes.end()};
 }
@@ -33,8 +33,8 @@ std::vector<std::byte> config_space(const MacAddress& mac) {
 
 Result<std::unique_ptr<Net>> Net::create(VirtioSlot slot, const MacAddress& mac, std::shared_ptr<NetBackend> backend) {
   if (backend == nullptr) return Error{ErrorCode::kInvalid, "device " + slot.id + ": no network backend was given"};
-  if ((mac[0] & 1) != 0 || std::ranges::all_of(mac, [](auto byte) { return byte == 0; }))
-    return Error{ErrorCode::kInvalid, "device " + slot.id + ": its MAC must be a unicast address"};
+  if ((mac.octets[0] & 1) != 0 || mac == MacAddress{})
+    return Error{ErrorCode::kInvalid, "device " + slot.id + ": MAC " + mac.text() + " is not a unicast address"};
   US_ASSIGN(auto host, make_host(kQueueCount));
   return std::unique_ptr<Net>{new Net{std::move(slot), std::move(host), mac, std::move(backend)}};
 }
@@ -255,14 +255,14 @@ void Net::save(schema::DeviceState::Builder out) const {
   out.setId(std::string{id()});
   out.setVersion(kStateVersion);
   auto state = out.getState().initAs<schema::NetState>();
-  state.setMac(kj::ArrayPtr<const kj::byte>{mac_.data(), mac_.size()});
+  state.setMac(kj::ArrayPtr<const kj::byte>{mac_.octets.data(), mac_.octets.size()});
   save_transport(state.initTransport());
 }
 
 Result<VirtioMmio::TransportState> Net::parse(schema::DeviceState::Reader in) const {
   return parse_saved_state(in, id(), kStateVersion, [&]() -> Result<TransportState> {
     const auto state = in.getState().getAs<schema::NetState>();
-    if (!std::ranges::equal(state.getMac(), mac_)) return Error{ErrorCode::kInvalid, "its guest knows the device by another MAC"};
+    if (!std::ranges::equal(state.getMac(), mac_.octets)) return Error{ErrorCode::kInvalid, "its guest knows the device by another MAC"};
     return parse_transport(state.getTransport());
   });
 }

@@ -3,17 +3,15 @@
 // Threading: see VirtioMmio; the backend is called on the device loop, in turns.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
+#include "net/base/addresses.h"
 #include "vmm/backend.h"
 #include "vmm/devices/virtio/virtio_mmio.h"
 
 namespace understudy {
-
-using MacAddress = std::array<std::uint8_t, 6>;
 
 class Net final : public VirtioMmio {
  public:
@@ -43,6 +41,7 @@ class Net final : public VirtioMmio {
   void on_quiesce() override;
   bool requests_in_flight() const override { return false; }
   void on_reset() override;
+  void on_detach() override {}
 
   void pump_transmit();
   bool transmit(const Chain& chain, bool& room);

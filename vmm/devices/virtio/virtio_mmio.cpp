@@ -117,6 +117,7 @@ void VirtioMmio::resume() {
 void VirtioMmio::detach() {
   US_CHECK(quiesce().has_value());
   for (auto& each : queues_) each->watch.disarm();
+  on_detach();
 }
 
 void VirtioMmio::go_live() {

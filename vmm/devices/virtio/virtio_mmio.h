@@ -96,6 +96,7 @@ class VirtioMmio : public Device {
   // Comes back to work(index) in a turn of its own.
   void work_again(unsigned index) const { signal(queues_[index]->notify.get()); }
 
+  const std::shared_ptr<GuestMemory>& shared_memory() const { return slot_.memory; }
   GuestMemory& memory() { return *slot_.memory; }
   const GuestMemory& memory() const { return *slot_.memory; }
   EventLoop& loop() { return *slot_.loop; }
@@ -110,6 +111,8 @@ class VirtioMmio : public Device {
   // No turn runs. Any thread, under the lock: no system calls.
   virtual bool requests_in_flight() const = 0;
   virtual void on_reset() = 0;  // nothing is in flight
+  // On the loop, quiesced, for good: no backend touches guest memory after it.
+  virtual void on_detach() = 0;
 
   // For the device's save(), check() and restore().
   struct TransportState {
