@@ -1,9 +1,11 @@
 #include "vmm/kvm.h"
 
-#include <cstring>
+#include <algorithm>
 #include <fcntl.h>
 
 #include <sys/ioctl.h>
+
+#include "vmm/kvm_abi.h"
 
 namespace understudy {
 namespace {
@@ -43,13 +45,6 @@ constexpr unsigned long kVmxTss = 0xFFFB'D000;
 
 constexpr std::size_t kMaxCpuidEntries = 256;
 constexpr std::size_t kMaxMsrIndices = 1024;
-
-template <class Header, class Entry>
-struct Listed {
-  std::vector<std::uint64_t> storage;
-  Header* header() { return reinterpret_cast<Header*>(storage.data()); }
-  explicit Listed(std::size_t entries) : storage((sizeof(Header) + entries * sizeof(Entry) + 7) / 8) {}
-};
 
 }  // namespace
 
@@ -102,19 +97,15 @@ Result<std::size_t> Kvm::vcpu_mmap_bytes() const {
 }
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-  Listed<kvm_cpuid2, kvm_cpuid_entry2> list{kMaxCpuidEntries};
-  list.header()->nent = kMaxCpuidEntries;
-  US_TRY(US_KVM_IOCTL(fd_.get(), KVM_GET_SUPPORTED_CPUID, list.header()));
-  const auto* const first = list.header()->entries;
-  return std::vector<kvm_cpuid_entry2>(first, first + list.header()->nent);
+  kvm_abi::CpuidBlock block{kMaxCpuidEntries};
+  US_TRY(kvm_ioctl(fd_.get(), kvm_abi::kGetSupportedCpuid, block.header(), "KVM_GET_SUPPORTED_CPUID"));
+  return std::vector<kvm_cpuid_entry2>(block.entries().begin(), block.entries().end());
 }
 
 Result<std::vector<std::uint32_t>> Kvm::msr_indices() const {
-  Listed<kvm_msr_list, std::uint32_t> list{kMaxMsrIndices};
-  list.header()->nmsrs = kMaxMsrIndices;
-  US_TRY(US_KVM_IOCTL(fd_.get(), KVM_GET_MSR_INDEX_LIST, list.header()));
-  const auto* const first = list.header()->indices;
-  return std::vector<std::uint32_t>(first, first + list.header()->nmsrs);
+  kvm_abi::MsrListBlock block{kMaxMsrIndices};
+  US_TRY(kvm_ioctl(fd_.get(), kvm_abi::kGetMsrIndexList, block.header(), "KVM_GET_MSR_INDEX_LIST"));
+  return std::vector<std::uint32_t>(block.entries().begin(), block.entries().end());
 }
 
 int KvmVm::capability(int cap) const { return std::max(0, ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, cap)); }

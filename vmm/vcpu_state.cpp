@@ -1,12 +1,12 @@
 #include "vmm/vcpu_state.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <fmt/format.h>
 
 #include "net/base/check.h"
 #include "vmm/kvm.h"
+#include "vmm/kvm_abi.h"
 
 namespace understudy {
 namespace {
@@ -19,36 +19,18 @@ constexpr std::uint32_t kMtrrDefaultType = 0x2FF;
 constexpr std::uint32_t kFirstMachineCheckControl = 0x400;
 constexpr std::uint32_t kMachineCheckBanks = 32;
 
-// kvm_msrs or kvm_cpuid2: a header with entries behind it.
-template <class Header, class Entry>
-class WithEntries {
- public:
-  explicit WithEntries(std::size_t count) : words_((sizeof(Header) + count * sizeof(Entry) + 7) / 8) {}
-  explicit WithEntries(std::span<const Entry> entries) : WithEntries{entries.size()} {
-    if (!entries.empty()) std::memcpy(header()->entries, entries.data(), entries.size_bytes());
-  }
-  Header* header() { return reinterpret_cast<Header*>(words_.data()); }
-
- private:
-  std::vector<std::uint64_t> words_;
-};
-using MsrBlock = WithEntries<kvm_msrs, kvm_msr_entry>;
-using CpuidBlock = WithEntries<kvm_cpuid2, kvm_cpuid_entry2>;
-
 Result<void> get_msrs(int fd, std::span<kvm_msr_entry> entries) {
-  MsrBlock block{entries};
-  block.header()->nmsrs = static_cast<std::uint32_t>(entries.size());
-  US_ASSIGN(const int got, US_KVM_IOCTL(fd, KVM_GET_MSRS, block.header()));
+  kvm_abi::MsrBlock block{entries};
+  US_ASSIGN(const int got, kvm_ioctl(fd, kvm_abi::kGetMsrs, block.header(), "KVM_GET_MSRS"));
   if (static_cast<std::size_t>(got) != entries.size())
     return Error{ErrorCode::kFailed, fmt::format("KVM_GET_MSRS: MSR {:#x} cannot be read", entries[static_cast<std::size_t>(got)].index)};
-  std::memcpy(entries.data(), block.header()->entries, entries.size_bytes());
+  std::ranges::copy(block.entries(), entries.begin());
   return {};
 }
 
 Result<void> set_msrs(int fd, std::span<const kvm_msr_entry> entries) {
-  MsrBlock block{entries};
-  block.header()->nmsrs = static_cast<std::uint32_t>(entries.size());
-  US_ASSIGN(const int set, US_KVM_IOCTL(fd, KVM_SET_MSRS, block.header()));
+  kvm_abi::MsrBlock block{entries};
+  US_ASSIGN(const int set, kvm_ioctl(fd, kvm_abi::kSetMsrs, block.header(), "KVM_SET_MSRS"));
   if (static_cast<std::size_t>(set) != entries.size()) {
     const auto& failed = entries[static_cast<std::size_t>(set)];
     return Error{ErrorCode::kRefused, fmt::format("KVM_SET_MSRS: MSR {:#x} does not take {:#x}", failed.index, failed.data)};
@@ -112,7 +94,7 @@ Result<void> save_vcpu(int fd, const VcpuAbilities& abilities, VcpuState& into) 
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_MP_STATE, &into.mp_state));
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_REGS, &into.regs));
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_SREGS2, &into.sregs));
-  US_TRY(US_KVM_IOCTL(fd, KVM_GET_XSAVE2, into.xsave.data()));
+  US_TRY(kvm_ioctl(fd, kvm_abi::kGetXsave2, into.xsave.data(), "KVM_GET_XSAVE2"));
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_XCRS, &into.xcrs));
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_DEBUGREGS, &into.debug_regs));
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_LAPIC, &into.lapic));
@@ -130,7 +112,7 @@ Result<void> restore_vcpu(int fd, const VcpuState& state) {
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_SREGS2, argument(state.sregs)));
   // Drops pending exceptions, so before the events.
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_REGS, argument(state.regs)));
-  US_TRY(US_KVM_IOCTL(fd, KVM_SET_XSAVE, const_cast<std::byte*>(state.xsave.data())));
+  US_TRY(kvm_ioctl(fd, kvm_abi::kSetXsave, const_cast<std::byte*>(state.xsave.data()), "KVM_SET_XSAVE"));
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_XCRS, argument(state.xcrs)));
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_DEBUGREGS, argument(state.debug_regs)));
   // Before the TSC deadline, which only takes when the LAPIC's timer is in its mode.
@@ -142,18 +124,15 @@ Result<void> restore_vcpu(int fd, const VcpuState& state) {
 }
 
 Result<void> set_cpuid(int vcpu_fd, const CpuidTable& table) {
-  CpuidBlock block{std::span{table}};
-  block.header()->nent = static_cast<std::uint32_t>(table.size());
-  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_SET_CPUID2, block.header()));
+  kvm_abi::CpuidBlock block{std::span{table}};
+  US_TRY(kvm_ioctl(vcpu_fd, kvm_abi::kSetCpuid2, block.header(), "KVM_SET_CPUID2"));
   return {};
 }
 
 Result<CpuidTable> get_cpuid(int vcpu_fd) {
-  CpuidBlock block{kMaxCpuidEntries};
-  block.header()->nent = kMaxCpuidEntries;
-  US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_GET_CPUID2, block.header()));
-  const auto* const first = block.header()->entries;
-  return CpuidTable(first, first + block.header()->nent);
+  kvm_abi::CpuidBlock block{kMaxCpuidEntries};
+  US_TRY(kvm_ioctl(vcpu_fd, kvm_abi::kGetCpuid2, block.header(), "KVM_GET_CPUID2"));
+  return CpuidTable(block.entries().begin(), block.entries().end());
 }
 
 Result<std::uint64_t> read_msr(int vcpu_fd, std::uint32_t index) {
