@@ -1,0 +1,50 @@
+// A disk as the sessions see it: on the primary a stream of writes, on the secondary a place for them. Simulations have their own.
+//
+// Both are called on the session's loop and never block it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "checkpoint/disk_write.h"
+#include "net/base/result.h"
+
+namespace understudy {
+
+class DiskStream {
+ public:
+  virtual ~DiskStream() = default;
+  virtual std::uint64_t capacity_bytes() const = 0;
+
+  // From now on every write that the guest submits is kept for take_writes(), from submission on; what was kept before is forgotten.
+  virtual void start_stream() = 0;
+  // Solo: writes are not kept, and none waits for a peer.
+  virtual void stop_stream() = 0;
+  // The writes since the last take, in the order of submission. `disk` is left 0. While the guest is paused, that is the epoch's rest.
+  virtual std::vector<DiskWrite> take_writes() = 0;
+  // The peer holds `bytes` more of what was taken: makes room for new writes. At most what was taken and not released since start_stream().
+  virtual void release(std::size_t bytes) = 0;
+
+  // The first transfer: reads a piece of the image (as of some moment between this call and the chunk's arrival), after the writes
+  // submitted so far. One at a time. A piece that is all zeros comes as zeros.
+  virtual void request_chunk(std::uint64_t offset_bytes, std::uint32_t length_bytes) = 0;
+  // nullopt: not read yet. A host that can't read its image never answers; the disk's evidence tells.
+  virtual std::optional<DiskWrite> poll_chunk() = 0;
+};
+
+class DiskSink {
+ public:
+  virtual ~DiskSink() = default;
+  virtual std::uint64_t capacity_bytes() const = 0;
+
+  // Writes go to the image in the order of these calls; a later reader of the same image sees them all.
+  virtual void apply(DiskWrite write) = 0;
+  // Accepted and not yet on the image.
+  virtual std::size_t backlog_bytes() const = 0;
+  // The host's error that stopped it, if any: this disk holds no committed image any more.
+  virtual std::optional<Error> failure() const = 0;
+};
+
+}  // namespace understudy

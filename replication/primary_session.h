@@ -1,0 +1,235 @@
+// The primary's end of the epoch protocol: handshake, full transfer while the guest runs, then epochs, and catching up after a break.
+//
+// One object serves a primary for as long as it runs its guest, session after session. README.md has the messages, in their order.
+//
+//  - The gate's open epoch numbers the epochs: they rise over all sessions and terms, and never name two states.
+//  - An epoch ends when its interval is over and there is room for it: in the ack window, in the staging pool and on the link. Without room
+//    the epoch goes on, the guest runs, and its output waits; memory does not grow.
+//  - After a break what the peer has not acked is remembered for resume_within: pages are given back to the tracker, disk writes kept. When
+//    the same incarnation comes back with an epoch that we sent it in this object's life, it gets the rest; otherwise all.
+//
+// Loop-owned: no thread, lock, socket or clock inside (the clock given is read to time the pause's steps). The owner decodes the link's
+// messages and passes them to receive(), and calls tick() at next_tick(), or sooner.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/capture.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/staging.h"
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+#include "net/codec.h"
+#include "net/link.h"
+#include "replication/ack_window.h"
+#include "replication/disk_stream.h"
+#include "replication/egress_gate.h"
+#include "replication/epoch_store.h"
+#include "replication/messages.h"
+#include "vmm/checkpoint_source.h"
+
+namespace understudy {
+
+struct PrimaryConfig {
+  PairId pair;
+  NodeId node = NodeId::kA;
+  Incarnation incarnation;
+  Duration interval = std::chrono::milliseconds{25};         // of an epoch
+  Duration pause_deadline = std::chrono::milliseconds{100};  // until the vCPUs stand; then the epoch goes on
+  Duration max_pause = std::chrono::seconds{1};              // of a pause in chunks; then the session breaks and the guest resumes
+  Duration hello_every = std::chrono::milliseconds{200};
+  Duration resume_within = std::chrono::seconds{5};
+  AckWindowLimits window;
+  // The full transfer: bytes sent and not yet confirmed; also without progress for window.ack_timeout the session breaks.
+  std::size_t transfer_window_bytes = std::size_t{32} << 20;
+  std::size_t final_round_pages = 2048;  // so few dirty pages left: pause for the first epoch
+  unsigned max_rounds = 8;               // or after so many rounds
+  std::size_t batch_pages = 256;         // 1 to kMaxBatchPages
+  std::uint32_t disk_chunk_bytes = std::uint32_t{1} << 20;
+  bool disks_known_equal = false;  // at the first transfer to any peer: no image is sent (both were made equal by hand)
+};
+
+// The numbers of one committed epoch.
+struct EpochReport {
+  EpochTimings timings;
+  std::size_t dirty_pages = 0;
+  std::size_t zero_pages = 0;
+  std::size_t disk_writes = 0;
+  std::size_t disk_bytes = 0;
+  std::size_t sent_bytes = 0;  // pages, state and disk writes
+  Duration encode{};
+  Duration ack_latency{};       // from the guest's resume to the ack
+  std::size_t gate_frames = 0;  // waiting when the ack came
+  bool full_transfer = false;   // the first epoch after one
+};
+
+// What the session tells its owner, on its loop, from within a call. The owner must not destroy the session from within; every other call
+// of the session is allowed there.
+class PrimaryEvents {
+ public:
+  virtual ~PrimaryEvents() = default;
+  // The handshake is done. `full_transfer`: everything is sent now; else the peer's image is caught up.
+  virtual void session_up(Session session, Term term, Incarnation peer, bool full_transfer) = 0;
+  // The peer holds all of `at`. The first in a session makes its image whole.
+  virtual void epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) = 0;
+  // The session is over; start() again when it shall go on.
+  virtual void session_broken(const std::string& reason) = 0;
+  // The peer refused the handshake or an epoch; the session is over. `peer_promise`: its floor, where that is why; else 0.
+  virtual void session_refused(Term peer_promise, const std::string& reason) = 0;
+  // final_epoch() is done: the guest stands at the end of `at`, which the peer holds. The gate may still hold permitted frames.
+  virtual void final_epoch_committed(CommittedEpoch at) = 0;
+  // It is not; the guest runs.
+  virtual void final_epoch_failed(const std::string& reason) = 0;
+};
+
+struct PrimaryStart {
+  Session session;  // random, new for each start
+  Term term;
+  Incarnation peer;  // the only one to be talked to
+};
+
+struct PrimaryStats {
+  std::uint64_t sessions = 0;
+  std::uint64_t full_transfers = 0;
+  std::uint64_t catch_ups = 0;  // sessions that went on without one
+  std::uint64_t epochs_sent = 0;
+  std::uint64_t epochs_committed = 0;
+  std::uint64_t epochs_aborted = 0;
+  std::uint64_t epochs_put_off = 0;    // intervals that ended without room for an epoch
+  std::uint64_t pauses_in_chunks = 0;  // dirty sets larger than the staging pool
+  std::uint64_t foreign_messages = 0;  // of another peer, term, session or incarnation: dropped
+  std::uint64_t corrupt_messages = 0;
+  std::uint64_t transfer_bytes = 0;
+};
+
+class PrimarySession {
+ public:
+  // References outlive the session. `disks` in the order of the machine's disks, equal on both nodes.
+  PrimarySession(PrimaryConfig config, CheckpointSource& source, EgressGate& gate, Link& link, StagingPool& staging,
+                 std::vector<DiskStream*> disks, const Clock& clock, PrimaryEvents& events);
+  // Gives back pages and resumes the guest if it stands in an unfinished pause.
+  ~PrimarySession();
+  PrimarySession(const PrimarySession&) = delete;
+  PrimarySession& operator=(const PrimarySession&) = delete;
+
+  // Before a session, on a peer's image known to equal the guest's present state, `at` (a switchover just now): tracks from here, so that
+  // the first start() catches up. The guest must stand. Holds for resume_within.
+  Result<void> begin_from(CommittedEpoch at, Instant now);
+
+  // Asks the peer for a session until it answers. Ends a running one without a word.
+  void start(const PrimaryStart& start, Instant now);
+  // Ends the session and forgets the peer: going solo, or no longer primary. No event. Dirty tracking and the disks' streams end.
+  void stop(Instant now);
+  // The running session goes on in a higher term; without one, nothing.
+  void raise_term(Term term, Instant now);
+
+  // For a switchover: pauses the guest, sends the last epoch and leaves the guest standing; an event says how it ended. Only one at a time;
+  // fails at once when no session is up and whole.
+  void final_epoch(Instant now);
+  // After final_epoch(), done or under way: the guest runs on here. Harmless otherwise.
+  Result<void> resume_guest(Instant now);
+
+  // A message of kinds 1-31, decoded by the owner.
+  void receive(const DecodedMessage& message, Instant now);
+  void writable(Instant now) { tick(now); }  // the link has room again
+  void tick(Instant now);
+  // When tick() is due next.
+  Instant next_tick() const { return next_tick_; }
+
+  // In a session whose first whole epoch is committed.
+  bool is_protecting() const { return phase_ == Phase::kEpochs && first_committed_; }
+  bool is_up() const { return phase_ == Phase::kTransfer || phase_ == Phase::kEpochs; }
+  Epoch committed() const { return window_.committed(); }
+  const PrimaryStats& stats() const { return stats_; }
+  std::uint64_t stale_acks() const { return window_.stale_acks(); }
+
+ private:
+  enum class Phase { kIdle, kHello, kTransfer, kEpochs };
+  // An epoch sent and not acked: the record of what it held.
+  struct InFlight {
+    CommittedEpoch at;
+    DirtyHarvest harvest;
+    std::vector<std::vector<DiskWrite>> writes;  // per disk
+    std::vector<std::size_t> write_bytes;        // per disk, to be released
+    EpochReport report;
+    Instant resumed_at;
+  };
+  // Kept over a break, until `until`: the peer's image as last known, and what came after.
+  struct Retained {
+    Incarnation peer;
+    Instant until;
+    std::optional<CommittedEpoch> base;  // begin_from(); else the window's
+  };
+  struct Transfer;
+
+  // primary_session.cpp: life, handshake, incoming
+  void on_welcome(const Welcome& welcome, const Envelope& envelope, Instant now);
+  void on_refuse(const Refuse& refuse, Instant now);
+  void on_ack(const Envelope& envelope, Instant now);
+  void on_reject(const Reject& reject, Instant now);
+  void send_hello(Instant now);
+  void end_session(Instant now, bool retain);
+  void break_session(const std::string& reason, Instant now);
+  void forget();
+  bool can_catch_up(const Welcome& welcome) const;
+  void catch_up(Epoch base, Instant now);
+  Result<void> begin_transfer(Instant now);
+  Envelope envelope(MessageKind kind, Epoch epoch) const;
+  void post(MessageKind kind, Epoch epoch, std::span<const std::byte> payload, std::vector<OwnedBytes> bulk = {});
+  bool flush();
+
+  // primary_transfer.cpp: the full transfer
+  void run_transfer(Instant now);
+  bool send_round(Instant now);
+  void send_disk_chunks(Instant now);
+  void send_taken_writes();
+  void on_progress(const Progress& progress, Instant now);
+
+  // primary_epochs.cpp: ending epochs
+  void run_epochs(Instant now);
+  void begin_epoch_end(Instant now);
+  void run_capture(Instant now);
+  void finish_capture(Instant now);
+  void abort_capture(const std::string& reason, Instant now);
+  void send_pages(StagedPages staged);
+  std::size_t send_disk_writes(const std::vector<DiskWrite>& writes);
+  void fail_final(const std::string& reason);
+  bool has_room() const;
+
+  const PrimaryConfig config_;
+  CheckpointSource& source_;
+  EgressGate& gate_;
+  Link& link_;
+  StagingPool& staging_;
+  const std::vector<DiskStream*> disks_;
+  const Clock& clock_;
+  PrimaryEvents& events_;
+
+  Phase phase_ = Phase::kIdle;
+  PrimaryStart start_;
+  Instant hello_at_;
+  Instant next_tick_ = Instant::max();
+  std::deque<Message> outbox_;  // built, and not yet taken by the link
+  AckWindow window_;
+  std::deque<InFlight> in_flight_;
+  std::optional<Retained> retained_;
+  std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: of aborted or un-acked epochs, before anything newer
+  bool streaming_ = false;
+  bool first_committed_ = false;
+
+  std::unique_ptr<Transfer> transfer_;
+  std::unique_ptr<EpochCapture> capture_;
+  EpochDigest digest_;  // of the epoch being sent
+  EpochReport report_;  // ... its numbers
+  Epoch base_;          // ... what it builds on; 0 after a transfer
+  Instant epoch_began_;
+  bool final_wanted_ = false;
+  std::optional<Epoch> final_epoch_;
+  PrimaryStats stats_;
+};
+
+}  // namespace understudy

@@ -1,0 +1,62 @@
+# What the two nodes of a pair say to each other in a replication session. Kinds are in replication/messages.h; parts and manifests of
+# epochs have their own schema, checkpoint/manifest.capnp.
+#
+# Version policy: fields are only appended; a Hello of another protocolVersion is refused with both versions named.
+@0xc0f3b1d7a2e84519;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("understudy::schema");
+
+struct Hello {                       # primary -> secondary
+  protocolVersion @0 :UInt16;
+  expectedPeer @1 :UInt64;           # the incarnation that is meant
+  fingerprint @2 :Fingerprint;
+  diskBytes @3 :List(UInt64);
+
+  struct Fingerprint {
+    regions @0 :List(Region);
+    vcpuCount @1 :UInt32;
+    tscKhz @2 :UInt64;
+    tscScalable @3 :Bool;
+    xsaveBytes @4 :UInt64;
+    cpuFeatureWords @5 :List(UInt32);
+    deviceIds @6 :List(Text);
+  }
+  struct Region {
+    start @0 :UInt64;
+    firstPage @1 :UInt64;
+    pageCount @2 :UInt64;
+  }
+}
+
+struct Welcome {                     # secondary -> primary: the session is taken
+  imageWhole @0 :Bool;
+  committedTerm @1 :UInt64;          # of the image held
+  committedEpoch @2 :UInt64;
+}
+
+struct Refuse {                      # secondary -> primary: the session, or its term, is not taken
+  promise @0 :UInt64;                # the floor, where that is why; else 0
+  reason @1 :Text;
+}
+
+struct Begin {                       # primary -> secondary: what follows
+  full @0 :Bool;                     # everything; else epochs that build on `base`
+  base @1 :UInt64;
+}
+
+struct Ack {                         # secondary -> primary: all of the envelope's epoch is held, in the envelope's term and session
+  committedTerm @0 :UInt64;          # the term in which that epoch was committed
+}
+
+struct Progress {                    # secondary -> primary, in a full transfer
+  parts @0 :UInt64;                  # so many parts arrived and are applied or on their way to the disk
+}
+
+struct Reject {                      # secondary -> primary: the envelope's epoch is not whole, and was thrown away; the session is over
+  reason @0 :Text;
+}
+
+struct RaiseTerm {                   # primary -> secondary: the session goes on in the envelope's term; answered by an Ack of what is held
+  previous @0 :UInt64;
+}
