@@ -46,6 +46,7 @@ struct Proposal {
   Term at_least;       // the granted term is not below this
   NodeIncarnation proposer;
   std::optional<NodeIncarnation> peer;  // kReprotect, kSwitchover: who becomes or stays eligible beside the holder
+  friend bool operator==(const Proposal&, const Proposal&) = default;
 };
 
 struct ArbiterAnswer {

@@ -14,16 +14,18 @@ namespace understudy {
 
 // A proposal may not lift the term further than this: a wild at_least must not use up all terms.
 inline constexpr std::uint64_t kMaxTermStep = std::uint64_t{1} << 32;
+// Nothing above is believed: terms never come near the end of their numbers.
+inline constexpr Term kMaxTerm{std::uint64_t{1} << 62};
 
 // All that a witness keeps of one pair.
 struct WitnessPair {
   std::optional<ArbiterRecord> record;
-  std::optional<Proposal>
-      made_by;  // the proposal that made the record: its repetition gets the same grant again; nullopt: an operator's seed
-  // The highest term that someone read from, or acted in by, this pair's arbiter without this store knowing it. At or above the record's
-  // term it proves that the store forgot: nothing is granted until an operator seeds a term above.
+  // The proposal that made the record: its repetition gets the same grant again. nullopt: an operator's seed made it.
+  std::optional<Proposal> made_by;
+  // The highest term that someone proved to know of while this store did not. Above the record's term it means that the store was lost or
+  // rolled back: nothing is granted until an operator seeds a term above.
   Term forgotten;
-  friend bool operator==(const WitnessPair&, const WitnessPair&);
+  friend bool operator==(const WitnessPair&, const WitnessPair&) = default;
 };
 
 // Of the store as a whole.
