@@ -1,0 +1,20 @@
+# What a node's store holds, one record a key (replication/rocksdb_store.cpp). Fields are only appended.
+@0xb4c7d5a19e3f2068;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("understudy::schema");
+
+struct StoredIdentity {
+  pair @0 :UInt64;
+  node @1 :UInt8;  # 0: a, 1: b
+  incarnation @2 :UInt64;
+}
+
+struct StoredTerm {
+  term @0 :UInt64;
+}
+
+struct StoredCommit {
+  term @0 :UInt64;
+  epoch @1 :UInt64;
+}
