@@ -1,0 +1,199 @@
+#include "tests/kvm/guest_backends.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <sys/eventfd.h>
+
+#include "net/base/check.h"
+
+namespace understudy::test {
+namespace {
+
+UniqueFd make_eventfd() {
+  UniqueFd fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  US_CHECK(fd);
+  return fd;
+}
+void raise(const UniqueFd& fd) {
+  const std::uint64_t one = 1;
+  US_CHECK(::write(fd.get(), &one, sizeof one) == sizeof one);
+}
+void lower(const UniqueFd& fd) {
+  std::uint64_t value = 0;
+  [[maybe_unused]] const auto got = ::read(fd.get(), &value, sizeof value);  // EAGAIN: it was not raised
+}
+
+}  // namespace
+
+MemoryNet::MemoryNet(std::size_t room_frames) : room_frames_{room_frames}, room_{make_eventfd()}, arrival_{make_eventfd()} {}
+
+void MemoryNet::inject(const Frame& frame) {
+  const std::lock_guard lock{mutex_};
+  incoming_.push_back(frame);
+  raise(arrival_);
+}
+
+std::optional<Frame> MemoryNet::next_sent(std::chrono::milliseconds deadline) {
+  std::unique_lock lock{mutex_};
+  if (!sent_changed_.wait_for(lock, deadline, [this] { return !sent_.empty(); })) return std::nullopt;
+  Frame frame = std::move(sent_.front());
+  sent_.pop_front();
+  return frame;
+}
+
+void MemoryNet::hold(bool on) {
+  {
+    const std::lock_guard lock{mutex_};
+    holding_ = on;
+  }
+  if (!on) release();
+}
+
+std::size_t MemoryNet::release() {
+  const std::lock_guard lock{mutex_};
+  const std::size_t count = held_frames_.size();
+  for (auto& frame : held_frames_) sent_.push_back(std::move(frame));
+  held_frames_.clear();
+  if (refused_ && !refusing_) {
+    refused_ = false;
+    raise(room_);
+  }
+  sent_changed_.notify_all();
+  return count;
+}
+
+std::size_t MemoryNet::held() const {
+  const std::lock_guard lock{mutex_};
+  return held_frames_.size();
+}
+
+void MemoryNet::refuse(bool on) {
+  const std::lock_guard lock{mutex_};
+  refusing_ = on;
+  if (!on && refused_) {
+    refused_ = false;
+    raise(room_);
+  }
+}
+
+bool MemoryNet::transmit(std::span<const ConstBytes> pieces) {
+  const std::lock_guard lock{mutex_};
+  if (refusing_ || held_frames_.size() >= room_frames_) {
+    refused_ = true;
+    return false;
+  }
+  Frame frame;
+  for (const ConstBytes piece : pieces) {
+    const auto* const bytes = reinterpret_cast<const unsigned char*>(piece.data());
+    frame.insert(frame.end(), bytes, bytes + piece.size());
+  }
+  (holding_ ? held_frames_ : sent_).push_back(std::move(frame));
+  sent_changed_.notify_all();
+  return true;
+}
+
+std::optional<std::size_t> MemoryNet::receive(MutableBytes frame) {
+  const std::lock_guard lock{mutex_};
+  if (incoming_.empty()) {
+    lower(arrival_);
+    return std::nullopt;
+  }
+  const Frame next = std::move(incoming_.front());
+  incoming_.pop_front();
+  if (incoming_.empty()) lower(arrival_);
+  US_CHECK(next.size() <= frame.size());
+  std::memcpy(frame.data(), next.data(), next.size());
+  return next.size();
+}
+
+MemoryDisk::MemoryDisk(std::vector<std::byte> content, std::chrono::microseconds slowest, std::uint64_t seed)
+    : capacity_bytes_{content.size()}, slowest_{slowest}, completion_{make_eventfd()}, random_{seed}, content_{std::move(content)} {
+  US_CHECK(capacity_bytes_ % kSectorBytes == 0);
+  worker_ = std::thread{[this] { work(); }};
+}
+
+MemoryDisk::~MemoryDisk() {
+  {
+    const std::lock_guard lock{mutex_};
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  worker_.join();
+}
+
+std::vector<std::byte> MemoryDisk::content() const {
+  const std::lock_guard lock{mutex_};
+  return content_;
+}
+
+std::uint64_t MemoryDisk::completed() const {
+  const std::lock_guard lock{mutex_};
+  return completed_;
+}
+
+bool MemoryDisk::submit(const BlockRequest& request) {
+  Pending pending{request.operation, request.offset_bytes, {}, {}, request.cookie};
+  std::size_t total = 0;
+  for (const MutableBytes piece : request.memory) total += piece.size();
+  US_CHECK(request.offset_bytes <= capacity_bytes_ && total <= capacity_bytes_ - request.offset_bytes);
+  if (request.operation == BlockOperation::kRead) pending.memory.assign(request.memory.begin(), request.memory.end());
+  if (request.operation == BlockOperation::kWrite) {
+    for (const MutableBytes piece : request.memory) pending.bytes.insert(pending.bytes.end(), piece.begin(), piece.end());
+  }
+  {
+    const std::lock_guard lock{mutex_};
+    pending_.push_back(std::move(pending));
+  }
+  changed_.notify_all();
+  return true;
+}
+
+std::size_t MemoryDisk::reap(std::span<BlockCompletion> completions) {
+  const std::lock_guard lock{mutex_};
+  const std::size_t count = std::min(completions.size(), completions_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    completions[i] = completions_.front();
+    completions_.pop_front();
+  }
+  if (completions_.empty()) lower(completion_);
+  return count;
+}
+
+bool MemoryDisk::abandon_in_flight(std::chrono::nanoseconds /*deadline*/) {
+  const std::lock_guard lock{mutex_};
+  pending_.clear();
+  completions_.clear();
+  lower(completion_);
+  return true;
+}
+
+void MemoryDisk::work() {
+  std::unique_lock lock{mutex_};
+  while (true) {
+    changed_.wait(lock, [this] { return stopping_ || !pending_.empty(); });
+    if (stopping_) return;
+    const std::chrono::microseconds takes{random_() % (static_cast<std::uint64_t>(slowest_.count()) + 1)};
+    if (changed_.wait_for(lock, takes, [this] { return stopping_; })) return;
+    if (pending_.empty()) continue;  // abandoned
+    carry_out(pending_.front());
+    completions_.push_back({pending_.front().cookie});
+    pending_.pop_front();
+    ++completed_;
+    raise(completion_);
+  }
+}
+
+void MemoryDisk::carry_out(const Pending& pending) {
+  if (pending.operation == BlockOperation::kWrite)
+    std::memcpy(content_.data() + pending.offset_bytes, pending.bytes.data(), pending.bytes.size());
+  if (pending.operation == BlockOperation::kRead) {
+    std::uint64_t at = pending.offset_bytes;
+    for (const MutableBytes piece : pending.memory) {
+      std::memcpy(piece.data(), content_.data() + at, piece.size());
+      at += piece.size();
+    }
+  }
+}
+
+}  // namespace understudy::test
