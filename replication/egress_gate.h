@@ -94,8 +94,9 @@ class EgressGate final : public NetBackend {
   void drop_all();
   bool empty() const;
 
-  // Sends what may leave, in order, until none is left or the port is busy (then call again soon). Returns how many left. Call at least
-  // every max_gap / 2, also when nothing waits: a longer silence counts as a gap.
+  // Sends what may leave, in order, until none is left, the port is busy (then call again soon), or kBurst have left. Returns how many
+  // left. Call at least every max_gap / 2, also when nothing waits: a longer silence counts as a gap. `now` is read just before.
+  static constexpr std::size_t kBurst = 64;
   std::size_t pump(Instant now);
   // Anything that pump() could send now, as far as the gate knows: for a thread that sleeps between.
   bool sendable() const;
@@ -111,12 +112,11 @@ class EgressGate final : public NetBackend {
 
  private:
   EgressGate(PacketPort& port, const EgressGateConfig& config, UniqueFd room);
-  bool may_leave(Epoch epoch) const;              // under mutex_
   bool front_may_leave() const;                   // under mutex_
-  void enter(EgressMode mode, Term term);         // under mutex_
   void drop_waiting();                            // under mutex_
   void signal_room();                             // under mutex_
   bool watch_gap(Instant now, Duration* length);  // under mutex_; true when a gap was seen just now
+  void enter(EgressMode mode, Term term);
   void wake();
 
   PacketPort& port_;
@@ -135,8 +135,8 @@ class EgressGate final : public NetBackend {
   std::optional<Instant> last_pump_;
   std::optional<Instant> unconfirmed_since_;
   bool room_wanted_ = false;
-  bool sending_ = false;    // the ring's first frame is at the port right now
-  bool drop_rest_ = false;  // ... and everything else was dropped meanwhile
+  bool sending_ = false;        // the ring's first frame is at the port right now
+  bool front_dropped_ = false;  // ... and was dropped meanwhile: gone, whatever the port says
   EgressGateStats stats_;
 };
 

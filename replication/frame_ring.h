@@ -27,7 +27,7 @@ class FrameRing {
   std::size_t frames() const { return count_; }
   std::size_t bytes() const { return bytes_; }
 
-  // The oldest frame; valid until pop_front() or keep_front().
+  // The oldest frame; valid until it is popped.
   std::span<const std::byte> front() const { return {block_.data() + entries_[first_].offset, entries_[first_].length}; }
   Epoch front_epoch() const { return entries_[first_].epoch; }
   Instant front_at() const { return entries_[first_].at; }
