@@ -179,8 +179,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_TRY(read_pair(std::move(pair), config.pair));
   US_ASSIGN(auto vm, document.table("vm"));
   US_TRY(read_vm(std::move(vm), config.vm));
-  US_ASSIGN(auto net, document.optional_table("net"));
-  if (net) US_TRY(read_net(std::move(*net), config.net.emplace()));
+  US_ASSIGN(auto net, document.table("net"));
+  US_TRY(read_net(std::move(net), config.net));
   US_ASSIGN(auto disks, document.tables("disk"));
   for (auto& disk : disks) US_TRY(read_disk(std::move(disk), config.disks));
   US_ASSIGN(auto replication, document.table("replication"));

@@ -47,8 +47,7 @@ struct DaemonConfig {
     MacAddress mac{};
     std::optional<Ipv4Address> guest_ip;  // announced after a takeover; without it a RARP frame names the MAC alone
     std::string service_nic;              // the NIC whose health counts; on which the guest is reached
-  };
-  std::optional<Net> net;
+  } net;
   std::vector<DiskConfig> disks;
   LinkConfig replication;
   LinkConfig heartbeat;

@@ -63,9 +63,8 @@ TEST(Config, ReadsAWholeFile) {
   EXPECT_FALSE(config->pair.initial_primary);
   EXPECT_EQ(config->vm.memory_bytes, std::uint64_t{128} << 20);
   EXPECT_EQ(config->vm.vcpus, 2u);
-  ASSERT_TRUE(config->net);
-  EXPECT_EQ(config->net->mac.text(), "52:54:00:12:34:56");
-  EXPECT_EQ(config->net->guest_ip->text(), "10.77.0.10");
+  EXPECT_EQ(config->net.mac.text(), "52:54:00:12:34:56");
+  EXPECT_EQ(config->net.guest_ip->text(), "10.77.0.10");
   ASSERT_EQ(config->disks.size(), 1u);
   EXPECT_EQ(config->disks[0].id, "root");
   EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{20});

@@ -1,0 +1,163 @@
+#include "failover/daemon/daemon.h"
+
+#include <filesystem>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "failover/daemon/guest_host.h"
+#include "failover/daemon/node_runner.h"
+#include "failover/daemon/on_loop.h"
+#include "failover/daemon/operator_socket.h"
+#include "failover/daemon/probes.h"
+#include "failover/daemon/process.h"
+#include "failover/daemon/store_thread.h"
+#include "failover/daemon/timeline.h"
+#include "failover/witness_client.h"
+#include "net/base/log.h"
+#include "net/zmq_link.h"
+#include "replication/rocksdb_store.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr Duration kStoreDeadline = std::chrono::milliseconds{1500};
+constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
+constexpr std::size_t kHeartbeatQueue = 16;
+
+Incarnation random_incarnation() {
+  std::random_device entropy;
+  std::uint64_t raw = 0;
+  while (raw == 0) raw = std::uint64_t{entropy()} << 32 | entropy();
+  return Incarnation{raw};
+}
+
+Result<void> make_directory(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return Error{ErrorCode::kFailed, "make the directory " + path.string() + ": " + error.message()};
+  return {};
+}
+
+class RunningDaemon final : public Daemon {
+ public:
+  RunningDaemon(DaemonConfig config, const Clock& clock) : config_{std::move(config)}, clock_{clock}, timeline_{clock} {}
+
+  ~RunningDaemon() override {
+    if (!node_thread_) return;
+    static_cast<void>(on_loop(node_thread_->loop(), [this]() -> Result<void> {
+      operator_.reset();
+      probes_.reset();
+      runner_.reset();
+      heartbeats_.reset();
+      witness_.reset();
+      return {};
+    }));
+    guest_.reset();
+    store_.reset();
+    node_thread_.reset();
+  }
+
+  Result<void> start() {
+    US_TRY(make_directory(config_.state_dir));
+    US_TRY(make_directory(config_.socket.parent_path()));
+    // Before the threads: probes that may hang in the kernel are processes of their own, started while this one is small.
+    US_ASSIGN(probes_, Probes::prepare(config_));
+    if (auto locked = lock_memory(); !locked) log(Severity::kWarning, "memory not locked", {{"reason", locked.error().text()}});
+
+    US_ASSIGN(auto store, RocksDbStore::open(config_.state_dir / "store", config_.pair.id, config_.pair.node));
+    // The image lives in this process alone, so a new process is a new incarnation, whatever the one before held.
+    const NodeIncarnation self{config_.pair.node, random_incarnation()};
+    input::Started started{.self = self, .term = {}, .promise = {}, .committed = {}};
+    US_ASSIGN(started.term, store->term());
+    US_ASSIGN(started.promise, store->promise());
+    US_ASSIGN(const auto committed, store->committed());
+    started.committed = {committed.term, committed.epoch};
+    US_TRY(store->put_identity({config_.pair.id, self.node, self.incarnation}));
+
+    US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
+    US_ASSIGN(store_, StoreThread::start(std::move(store), node_thread_->loop(), clock_, kStoreDeadline));
+    zmq_ = ZmqContext::create();
+    // `runner_` exists before the node's loop comes to any report: reports are posted, and start_node() is already running then.
+    US_ASSIGN(guest_, GuestHost::create({.config = config_,
+                                         .clock = clock_,
+                                         .node_loop = node_thread_->loop(),
+                                         .zmq = zmq_,
+                                         .store = *store_,
+                                         .timeline = timeline_,
+                                         .self = self,
+                                         .report = [this](Input input) {
+                                           if (runner_) runner_->feed(std::move(input));
+                                         }}));
+    return on_loop(node_thread_->loop(), [this, started] { return start_node(started); });
+  }
+
+ private:
+  // On the node's loop.
+  Result<void> start_node(const input::Started& started) {
+    EventLoop& loop = node_thread_->loop();
+    US_ASSIGN(witness_,
+              WitnessClient::create(
+                  loop, zmq_, {.endpoint = config_.witness, .pair = config_.pair.id, .self = started.self, .timeout = kWitnessTimeout}));
+    ZmqLinkConfig link;
+    const bool binds = config_.pair.node == NodeId::kA;
+    link.side = binds ? ZmqLinkConfig::Side::kBind : ZmqLinkConfig::Side::kConnect;
+    link.endpoint = binds ? config_.heartbeat.bind : config_.heartbeat.peer;
+    link.local_name = link_name(config_.pair.id, config_.pair.node) + "/heartbeat";
+    link.peer_name = link_name(config_.pair.id, peer_of(config_.pair.node)) + "/heartbeat";
+    link.queue_messages = kHeartbeatQueue;
+    US_ASSIGN(heartbeats_, ZmqLink::create(loop, zmq_, link));
+
+    NodeConfig node;
+    node.node = config_.pair.node;
+    node.starts_as_primary = config_.pair.initial_primary;
+    node.alone = config_.pair.alone;
+    node.probes = probes_->paths();
+    node.heartbeat_every = config_.timing.heartbeat;
+    node.takeover_after = config_.timing.takeover_after;
+    node.solo_after = config_.timing.solo_after;
+    node.switchover_keeps_image = true;
+    runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
+                                                                    .loop = loop,
+                                                                    .heartbeats = *heartbeats_,
+                                                                    .arbiter = *witness_,
+                                                                    .store = *store_,
+                                                                    .guest = *guest_,
+                                                                    .timeline = timeline_},
+                                           node);
+    US_ASSIGN(operator_,
+              OperatorServer::create(loop, config_.socket, [this](schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
+                runner_->serve(command, std::move(answer));
+              }));
+    US_TRY(probes_->run(loop, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
+    log(Severity::kInfo, "started",
+        {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
+    runner_->start(started);
+    return {};
+  }
+
+  const DaemonConfig config_;
+  const Clock& clock_;
+  Timeline timeline_;
+  std::unique_ptr<Probes> probes_;
+  std::unique_ptr<LoopThread> node_thread_;
+  std::unique_ptr<StoreThread> store_;
+  std::shared_ptr<ZmqContext> zmq_;
+  std::unique_ptr<GuestHost> guest_;
+  // Of the node's loop:
+  std::unique_ptr<WitnessClient> witness_;
+  std::unique_ptr<ZmqLink> heartbeats_;
+  std::unique_ptr<NodeRunner> runner_;
+  std::unique_ptr<OperatorServer> operator_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::start(DaemonConfig config, const Clock& clock) {
+  auto daemon = std::make_unique<RunningDaemon>(std::move(config), clock);
+  US_TRY(daemon->start());
+  return std::unique_ptr<Daemon>{std::move(daemon)};
+}
+
+}  // namespace understudy

@@ -1,0 +1,220 @@
+// The session of the role that this node has, and what it tells.
+#include <random>
+
+#include <fmt/format.h>
+
+#include "failover/daemon/guest_side.h"
+#include "net/codec.h"
+#include "replication/messages.h"
+#include "vmm/fingerprint.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr Duration kSecondaryTick = std::chrono::milliseconds{5};
+// An epoch's batches and more: 16 MiB of staging in 1 MiB frames, twice.
+constexpr std::size_t kLinkQueueMessages = 64;
+
+Session random_session() {
+  std::random_device entropy;
+  std::uint64_t raw = 0;
+  while (raw == 0) raw = std::uint64_t{entropy()} << 32 | entropy();
+  return Session{raw};
+}
+
+}  // namespace
+
+Result<void> GuestSide::open_link() {
+  const auto& config = deps_.config;
+  ZmqLinkConfig link;
+  const bool binds = config.pair.node == NodeId::kA;
+  link.side = binds ? ZmqLinkConfig::Side::kBind : ZmqLinkConfig::Side::kConnect;
+  link.endpoint = binds ? config.replication.bind : config.replication.peer;
+  link.local_name = link_name(config.pair.id, config.pair.node);
+  link.peer_name = link_name(config.pair.id, peer_of(config.pair.node));
+  link.queue_messages = kLinkQueueMessages;
+  US_ASSIGN(link_, ZmqLink::create(deps_.loop, deps_.zmq, link));
+  link_->on_message([this](Message message) { receive(message); });
+  link_->on_writable([this] { writable(); });
+  link_->on_connection([](bool connected) { log(Severity::kInfo, connected ? "replication link up" : "replication link down"); });
+  return {};
+}
+
+void GuestSide::ensure_primary() {
+  if (primary_) return;
+  PrimaryConfig config;
+  config.pair = deps_.config.pair.id;
+  config.node = deps_.config.pair.node;
+  config.incarnation = deps_.self.incarnation;
+  config.interval = deps_.config.timing.epoch;
+  config.pause_deadline = deps_.config.timing.pause_deadline;
+  std::vector<DiskStream*> streams;
+  for (const auto& disk : disks_) streams.push_back(disk.guests.get());
+  primary_ = std::make_unique<PrimarySession>(config, *machine_, *egress_.gate(), *link_, *staging_, std::move(streams), deps_.clock,
+                                              static_cast<PrimaryEvents&>(*this));
+}
+
+void GuestSide::ensure_secondary() {
+  if (secondary_) return;
+  SecondaryConfig config;
+  config.pair = deps_.config.pair.id;
+  config.node = deps_.config.pair.node;
+  config.incarnation = deps_.self.incarnation;
+  config.compatible = compatible;
+  std::vector<DiskSink*> sinks;
+  for (const auto& disk : disks_) sinks.push_back(disk.peers.get());
+  secondary_ = std::make_unique<SecondarySession>(config, *machine_, *link_, std::move(sinks), static_cast<SecondaryEvents&>(*this));
+  secondary_->promise(promised_);
+}
+
+void GuestSide::start_session(const action::StartSession& action) {
+  ensure_primary();
+  with_primary([&](PrimarySession& session) {
+    session.start({.session = random_session(), .term = action.term, .peer = action.peer.incarnation}, now());
+  });
+}
+
+void GuestSide::raise_session_term(Term term) {
+  with_primary([&](PrimarySession& session) { session.raise_term(term, now()); });
+}
+
+void GuestSide::stop_session() {
+  with_primary([&](PrimarySession& session) { session.stop(now()); });
+}
+
+void GuestSide::accept_sessions(const action::AcceptSessions& action) {
+  if (action.keep_image && final_epoch_) {
+    // The old primary of a switchover: its machine has run, so a fresh one takes over its memory, which stands at the final epoch.
+    const CommittedEpoch at = *std::exchange(final_epoch_, std::nullopt);
+    std::vector<std::byte> state;
+    PageSet written{machine_->page_count()};
+    const auto saved = machine_->save();
+    if (saved) state.assign(saved->begin(), saved->end());
+    const bool untouched = saved && machine_->harvest(written) && written.empty();
+    if (auto rebuilt = rebuild_keeping_memory(); !rebuilt) {
+      log(Severity::kError, "machine not rebuilt after a switchover; restart this daemon", {{"reason", rebuilt.error().text()}});
+      return;
+    }
+    ensure_secondary();
+    if (untouched) {
+      const auto owner = std::make_shared<std::vector<std::byte>>(std::move(state));
+      secondary_->adopt_image(at, OwnedBytes{*owner, owner});
+    } else {
+      log(Severity::kInfo, "image not kept after a switchover: a full transfer follows", {{"pages_touched", written.count()}});
+    }
+    show_guest("warm");
+  }
+  if (!machine_) {
+    log(Severity::kError, "no machine to hold an image; restart this daemon");
+    return;
+  }
+  ensure_secondary();
+  secondary_->accept(action.floor);
+  show_guest("warm");
+  rearm();
+}
+
+void GuestSide::refuse_sessions() {
+  if (secondary_) secondary_->refuse("this node is no secondary now");
+  rearm();
+}
+
+void GuestSide::receive(const Message& message) {
+  auto decoded = decode(message, deps_.config.pair.id);
+  if (!decoded) {
+    log(Severity::kWarning, "message of the peer refused", {{"link", "replication"}, {"reason", decoded.error().text()}});
+    return;
+  }
+  switch (decoded->envelope.kind) {
+    case kind::kWelcome:
+    case kind::kRefuse:
+    case kind::kAck:
+    case kind::kProgress:
+    case kind::kReject:
+      if (primary_) primary_->receive(*decoded, now());
+      break;
+    default:
+      if (secondary_) secondary_->receive(*decoded, now());
+  }
+  rearm();
+}
+
+void GuestSide::writable() {
+  if (primary_) primary_->writable(now());
+  if (secondary_) secondary_->writable(now());
+  rearm();
+}
+
+void GuestSide::tick() {
+  timer_ = 0;
+  if (primary_) primary_->tick(now());
+  if (secondary_) secondary_->tick(now());
+  rearm();
+}
+
+void GuestSide::rearm() {
+  deps_.loop.cancel(timer_);
+  timer_ = 0;
+  Instant next = Instant::max();
+  if (primary_) next = std::min(next, primary_->next_tick());
+  if (secondary_ && secondary_->is_up()) next = std::min(next, now() + kSecondaryTick);
+  if (next != Instant::max()) timer_ = deps_.loop.call_at(next, [this] { tick(); });
+}
+
+void GuestSide::session_up(Session session, Term term, Incarnation peer, bool full_transfer) {
+  log(Severity::kInfo, "session up", {{"session_term", term}, {"transfer", full_transfer ? "full" : "catching up"}});
+  deps_.report(input::SessionUp{session, term, peer});
+}
+
+void GuestSide::epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) {
+  const auto us = [](Duration duration) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, duration.count() / 1000)); };
+  show_committed(at);
+  {
+    const std::lock_guard lock{numbers_mutex_};
+    epochs_.add({.pause_us = us(report.timings.stood_still),
+                 .dirty_pages = report.dirty_pages,
+                 .sent_bytes = report.sent_bytes,
+                 .ack_us = us(report.ack_latency)});
+  }
+  log(Severity::kDebug, "epoch committed",
+      {{"at", at.epoch},
+       {"dirty_pages", report.dirty_pages},
+       {"sent_bytes", report.sent_bytes},
+       {"pause_us", us(report.timings.stood_still)},
+       {"ack_us", us(report.ack_latency)},
+       {"gate_frames", report.gate_frames}});
+  deps_.store.put_committed(at);
+  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}});
+}
+
+void GuestSide::session_refused(Term peer_promise, const std::string& reason) {
+  log(Severity::kWarning, "session refused", {{"reason", reason}, {"peer_promise", peer_promise}});
+  deps_.report(input::SessionRefused{peer_promise, reason});
+}
+
+void GuestSide::session_broken(const std::string& reason) {
+  log(Severity::kWarning, "session broken", {{"reason", reason}});
+  deps_.report(input::SessionBroken{reason});
+}
+
+void GuestSide::final_epoch_committed(CommittedEpoch at) { wait_for_empty_gate(at, now() + std::chrono::seconds{2}); }
+
+void GuestSide::final_epoch_failed(const std::string& reason) { deps_.report(input::HandoverFailed{reason}); }
+
+void GuestSide::session_up(Session session, Term term, Incarnation peer) {
+  log(Severity::kInfo, "session up", {{"session_term", term}});
+  deps_.report(input::SessionUp{session, term, peer});
+}
+
+void GuestSide::image_overwritten() { deps_.report(input::ImageOverwritten{}); }
+
+void GuestSide::epoch_committed(Session session, CommittedEpoch at) {
+  show_committed(at);
+  deps_.store.put_committed(at);
+  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}});
+}
+
+void GuestSide::activity() { deps_.report(input::SessionActivity{}); }
+
+}  // namespace understudy

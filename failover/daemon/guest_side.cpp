@@ -1,0 +1,244 @@
+// Building the guest's side, and the guest's life: boot, takeover, stop.
+#include "failover/daemon/guest_side.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "failover/daemon/log_setup.h"
+#include "failover/daemon/serial_log.h"
+#include "net/tap.h"
+#include "vmm/fingerprint.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr std::size_t kStagingBuffers = 8;
+constexpr std::size_t kMinStagingPages = 256;
+constexpr std::size_t kMaxStagingPages = 4096;  // 16 MiB a buffer
+
+constexpr Duration kStopDeadline = std::chrono::seconds{1};
+constexpr Duration kFirstInstructionPoll = std::chrono::microseconds{500};
+constexpr unsigned kFirstInstructionPolls = 2000;
+constexpr Duration kGatePoll = std::chrono::milliseconds{1};
+
+}  // namespace
+
+Result<std::unique_ptr<GuestSide>> GuestSide::create(Dependencies dependencies, Egress& egress) {
+  std::unique_ptr<GuestSide> side{new GuestSide{std::move(dependencies), egress}};
+  US_ASSIGN(side->memory_, GuestMemory::create(side->deps_.config.vm.memory_bytes));
+  US_TRY(side->open_disks());
+  US_TRY(side->build_machine());
+  const std::size_t pages_each = std::clamp(side->memory_->page_count() / kStagingBuffers, kMinStagingPages, kMaxStagingPages);
+  US_ASSIGN(side->staging_, StagingPool::create(kStagingBuffers, pages_each));
+  US_TRY(side->open_link());
+  side->show_guest("not started");
+  return side;
+}
+
+GuestSide::~GuestSide() {
+  *alive_ = false;
+  deps_.loop.cancel(timer_);
+  primary_.reset();
+  secondary_.reset();
+  link_.reset();
+  machine_.reset();
+}
+
+Result<void> GuestSide::open_disks() {
+  for (const auto& config : deps_.config.disks) {
+    auto file = open_block_file(config.image, config.read_only);
+    if (!file) return std::move(file.error()).within("disk " + config.id);
+    Disk disk;
+    disk.image = DiskImage::start(std::move(*file), deps_.clock);
+    disk.image->on_error([id = config.id](const Error& error) {
+      log(Severity::kError, "disk image fails; the guest's request waits", {{"disk", id}, {"reason", error.text()}});
+    });
+    disk.peers = std::make_unique<SecondaryDisk>(disk.image);
+    disks_.push_back(std::move(disk));
+  }
+  return {};
+}
+
+Result<void> GuestSide::build_machine() {
+  const auto& vm = deps_.config.vm;
+  MachineConfig config;
+  config.vcpu_count = vm.vcpus;
+  config.kernel_path = vm.kernel.string();
+  if (vm.initrd) config.initrd_path = vm.initrd->string();
+  config.command_line = vm.cmdline;
+  config.devices.serial_sink = SerialLog{};
+  config.devices.net.push_back({deps_.config.net.mac, egress_.gate()});
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    ReplicatedDiskConfig disk_config;
+    disk_config.serial_number = deps_.config.disks[i].id;
+    US_ASSIGN(disks_[i].guests, ReplicatedDisk::create(disks_[i].image, std::move(disk_config)));
+    config.devices.blk.push_back({disks_[i].guests});
+  }
+  config.on_event = [report = deps_.report](const MachineEvent& event) {
+    log(Severity::kWarning, "guest ended", {{"event", name_of(event.kind)}, {"what", event.text}});
+    report(input::GuestStopped{event.text});
+  };
+  US_ASSIGN(machine_, Machine::create(std::move(config), memory_, deps_.clock));
+  return {};
+}
+
+Result<void> GuestSide::rebuild_keeping_memory() {
+  primary_.reset();
+  secondary_.reset();
+  machine_.reset();
+  return build_machine();
+}
+
+void GuestSide::boot_guest(Term term) {
+  auto started = machine_->boot();
+  if (started) started = machine_->resume();
+  if (!started) {
+    show_guest("failed to start");
+    log(Severity::kError, "guest not booted", {{"reason", started.error().text()}});
+    deps_.report(input::GuestFailed{term, started.error().text()});
+    return;
+  }
+  show_guest("running");
+  deps_.report(input::GuestRunning{term});
+}
+
+void GuestSide::take_over(Term term) {
+  const auto fail = [&](const Error& error) {
+    show_guest("takeover failed");
+    log(Severity::kError, "takeover failed", {{"reason", error.text()}});
+    deps_.report(input::GuestFailed{term, error.text()});
+  };
+  if (!secondary_) return fail(Error{ErrorCode::kRefused, "take over: this node holds no image"});
+  auto image = secondary_->prepare_takeover();
+  if (!image) return fail(image.error());
+  if (auto restored = machine_->restore(image->state.bytes); !restored) return fail(restored.error());
+  deps_.timeline.record("restored", term, fmt::format("epoch {} of term {}", image->at.epoch.raw(), image->at.term.raw()));
+  secondary_.reset();
+  egress_.on_next_release([timeline = &deps_.timeline, term] { timeline->record("first-release", term); });
+  // A switchover keeps the old primary as the peer, whose image is this very state: go on from it without a full transfer.
+  if (egress_.gate()->stats().mode == EgressMode::kPair) {
+    ensure_primary();
+    if (auto begun = primary_->begin_from(image->at, now()); !begun)
+      log(Severity::kWarning, "a full transfer will be needed", {{"reason", begun.error().text()}});
+  }
+  if (auto resumed = machine_->resume(); !resumed) return fail(resumed.error());
+  show_guest("running");
+  watch_first_instruction(term, kFirstInstructionPolls);
+  deps_.report(input::GuestRunning{term});
+}
+
+void GuestSide::watch_first_instruction(Term term, unsigned attempts_left) {
+  if (const auto entered = machine_->first_entry()) {
+    deps_.timeline.record("first-instruction", *entered, term);
+  } else if (attempts_left > 0) {
+    deps_.loop.call_at(now() + kFirstInstructionPoll, [this, alive = alive_, term, attempts_left] {
+      if (*alive && machine_) watch_first_instruction(term, attempts_left - 1);
+    });
+  }
+}
+
+void GuestSide::finish_guest() {
+  if (!primary_) {
+    deps_.report(input::HandoverFailed{"no session is up"});
+    return;
+  }
+  with_primary([&](PrimarySession& session) { session.final_epoch(now()); });
+}
+
+void GuestSide::wait_for_empty_gate(CommittedEpoch at, Instant deadline) {
+  if (egress_.gate()->empty()) {
+    final_epoch_ = at;
+    show_guest("paused");
+    deps_.report(input::HandoverFinished{{at.term, at.epoch}});
+  } else if (now() >= deadline) {
+    deps_.report(input::HandoverFailed{"the guest's last frames could not leave within 2 s"});
+  } else {
+    deps_.loop.call_at(now() + kGatePoll, [this, alive = alive_, at, deadline] {
+      if (*alive) wait_for_empty_gate(at, deadline);
+    });
+  }
+}
+
+void GuestSide::resume_guest(Term term) {
+  final_epoch_.reset();
+  Result<void> resumed;
+  if (primary_)
+    resumed = primary_->resume_guest(now());
+  else if (machine_->paused())
+    resumed = machine_->resume();
+  rearm();
+  if (!resumed) {
+    deps_.report(input::GuestFailed{term, resumed.error().text()});
+    return;
+  }
+  show_guest("running");
+  deps_.report(input::GuestRunning{term});
+}
+
+void GuestSide::stop_guest(const std::string& reason) {
+  primary_.reset();
+  rearm();
+  log(Severity::kWarning, "guest stopped here", {{"reason", reason}});
+  if (auto paused = machine_->pause(kStopDeadline); !paused) {
+    // Whatever holds it up, the guest must not go on here: without the machine there is nothing to run it.
+    log(Severity::kError, "vCPUs did not stop; the machine is taken down", {{"reason", paused.error().text()}});
+    machine_.reset();
+  }
+  show_guest("stopped: " + reason);
+}
+
+void GuestSide::set_gate(const action::SetGate& action, std::optional<Instant> confirmed_since) {
+  EgressGate& gate = *egress_.gate();
+  if (action.mode != GateMode::kMute && gate.stats().mode == EgressMode::kMute && secondary_ && secondary_->image_whole() && gate.empty())
+    gate.set_open_epoch(after(secondary_->committed().epoch));
+  switch (action.mode) {
+    case GateMode::kMute:
+      gate.mute();
+      break;
+    case GateMode::kHold:
+      gate.hold(action.term);
+      break;
+    case GateMode::kPair:
+      gate.pair(action.term);
+      break;
+    case GateMode::kSolo:
+      gate.solo(action.term);
+      break;
+  }
+  if (confirmed_since) gate.confirm_term(action.term, *confirmed_since);
+  deps_.report(input::GateSet{action.order, gate.open_epoch()});
+}
+
+void GuestSide::promise(Term promised) {
+  promised_ = std::max(promised_, promised);
+  if (secondary_) secondary_->promise(promised_);
+}
+
+void GuestSide::show_guest(std::string state) {
+  const std::lock_guard lock{numbers_mutex_};
+  numbers_.guest = std::move(state);
+}
+
+void GuestSide::show_committed(CommittedEpoch at) {
+  set_log_epoch(at.epoch);
+  const std::lock_guard lock{numbers_mutex_};
+  numbers_.committed_epoch = at.epoch;
+  numbers_.open_epoch = after(at.epoch);
+}
+
+GuestNumbers GuestSide::numbers() const {
+  GuestNumbers numbers;
+  {
+    const std::lock_guard lock{numbers_mutex_};
+    numbers = numbers_;
+    numbers.epochs = epochs_.summary();
+  }
+  const EgressGateStats gate = egress_.gate()->stats();
+  numbers.gate = {name_of(gate.mode), gate.depth_frames, gate.depth_bytes, gate.released,
+                  gate.dropped_muted + gate.dropped_by_port + gate.dropped_received};
+  return numbers;
+}
+
+}  // namespace understudy

@@ -1,0 +1,39 @@
+// The guest's port as the daemon watches it: when the first frame leaves after a takeover, and whether somebody else speaks as our guest.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "net/base/addresses.h"
+#include "net/packet_port.h"
+
+namespace understudy {
+
+// One thread sends, one (possibly another) receives; arm_first_send() from any.
+class WatchedPort final : public PacketPort {
+ public:
+  // `impersonated` is called on the receiving thread for each frame from outside that carries the guest's own address as its source: an old
+  // primary's last frames, which make switches send the guest's traffic the wrong way. Such a frame never reaches the guest.
+  WatchedPort(std::unique_ptr<PacketPort> port, MacAddress guest, std::function<void()> impersonated)
+      : port_{std::move(port)}, guest_{guest}, impersonated_{std::move(impersonated)} {}
+
+  Result<void> send(std::span<const std::byte> frame) override;
+  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override;
+  int fd() const override { return port_->fd(); }
+
+  // The port itself, for frames that are not the guest's own.
+  PacketPort& unwatched() { return *port_; }
+
+  // Calls `sent` once, on the sending thread, after the next frame has left. Arm before anything can leave.
+  void arm_first_send(std::function<void()> sent);
+
+ private:
+  const std::unique_ptr<PacketPort> port_;
+  const MacAddress guest_;
+  const std::function<void()> impersonated_;
+  std::function<void()> first_sent_;  // written while armed_ is false, read while it is true
+  std::atomic<bool> armed_{false};
+};
+
+}  // namespace understudy

@@ -1,0 +1,71 @@
+// What the daemon notices on the guest's port.
+#include "failover/daemon/watched_port.h"
+
+#include <deque>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace understudy {
+namespace {
+
+constexpr MacAddress kGuest{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
+
+class ScriptedPort final : public PacketPort {
+ public:
+  Result<void> send(std::span<const std::byte>) override {
+    if (down) return Error{ErrorCode::kUnavailable, "down"};
+    return {};
+  }
+  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override {
+    if (waiting.empty()) return std::optional<std::size_t>{};
+    const auto frame = waiting.front();
+    waiting.pop_front();
+    std::copy(frame.begin(), frame.end(), buffer.begin());
+    return std::optional{frame.size()};
+  }
+  int fd() const override { return -1; }
+
+  bool down = false;
+  std::deque<std::vector<std::byte>> waiting;
+};
+
+std::vector<std::byte> frame_from(const MacAddress& source) {
+  std::vector<std::byte> frame(60);
+  for (std::size_t i = 0; i < 6; ++i) frame[6 + i] = static_cast<std::byte>(source.octets[i]);
+  return frame;
+}
+
+TEST(WatchedPort, AFrameThatClaimsToBeOurGuestsIsToldAndKeptFromIt) {
+  auto scripted = std::make_unique<ScriptedPort>();
+  ScriptedPort& inner = *scripted;
+  int told = 0;
+  WatchedPort port{std::move(scripted), kGuest, [&] { ++told; }};
+  inner.waiting = {frame_from(kGuest), frame_from(MacAddress{{2, 0, 0, 0, 0, 9}})};
+  std::vector<std::byte> buffer(2048);
+  const auto received = port.receive(buffer);
+  ASSERT_TRUE(received && *received);
+  EXPECT_EQ(buffer[11], std::byte{9}) << "the other frame comes through";
+  EXPECT_EQ(told, 1);
+  const auto none = port.receive(buffer);
+  ASSERT_TRUE(none);
+  EXPECT_FALSE(*none);
+}
+
+TEST(WatchedPort, TheFirstFrameThatReallyLeftIsToldOnce) {
+  auto scripted = std::make_unique<ScriptedPort>();
+  ScriptedPort& inner = *scripted;
+  WatchedPort port{std::move(scripted), kGuest, [] {}};
+  int told = 0;
+  port.arm_first_send([&] { ++told; });
+  inner.down = true;
+  EXPECT_FALSE(port.send(frame_from(kGuest)));
+  EXPECT_EQ(told, 0);
+  inner.down = false;
+  EXPECT_TRUE(port.send(frame_from(kGuest)));
+  EXPECT_TRUE(port.send(frame_from(kGuest)));
+  EXPECT_EQ(told, 1);
+}
+
+}  // namespace
+}  // namespace understudy
