@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <ranges>
 #include <unistd.h>
 #include <vector>
 

@@ -8,5 +8,5 @@ foreach(header device_rig.h virtio_driver.h)
        ${CMAKE_BINARY_DIR}/rooms/test_devices/tests/unit/vmm/${header} SYMBOLIC)
 endforeach()
 understudy_test(NAME unit_vmm_devices
-  SOURCES bus_test.cpp device_serial_test.cpp virtio_queue_test.cpp device_net_test.cpp
+  SOURCES bus_test.cpp device_serial_test.cpp virtio_queue_test.cpp device_net_test.cpp device_blk_test.cpp virtio_mmio_test.cpp
   LINK test_devices)
