@@ -10,6 +10,7 @@
 #include "failover/daemon/log_setup.h"
 #include "failover/daemon/process.h"
 #include "failover/daemon/witness_daemon.h"
+#include "net/base/log.h"
 
 namespace understudy {
 namespace {

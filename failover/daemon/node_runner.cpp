@@ -24,6 +24,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
 }
 
 NodeRunner::~NodeRunner() {
+  *alive_ = false;
   loop_.cancel(tick_timer_);
   heartbeats_.on_message([](Message) {});
   heartbeats_.on_connection([](bool) {});
@@ -99,7 +100,8 @@ void NodeRunner::carry_out(const action::Propose& action) {
 
 void NodeRunner::carry_out(const action::PersistPromise& action) {
   guest_.promise(action.promise);
-  store_.put_promise(action.promise, [this, promise = action.promise](Result<void> put) {
+  store_.put_promise(action.promise, [this, alive = alive_, promise = action.promise](Result<void> put) {
+    if (!*alive) return;
     if (put)
       feed(input::PromisePersisted{promise});
     else
@@ -108,7 +110,8 @@ void NodeRunner::carry_out(const action::PersistPromise& action) {
 }
 
 void NodeRunner::carry_out(const action::PersistTerm& action) {
-  store_.put_term(action.term, [this, term = action.term](Result<void> put) {
+  store_.put_term(action.term, [this, alive = alive_, term = action.term](Result<void> put) {
+    if (!*alive) return;
     if (put)
       feed(input::TermPersisted{term});
     else
