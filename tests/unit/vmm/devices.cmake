@@ -7,6 +7,9 @@ foreach(header device_rig.h virtio_driver.h)
   file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR}/${header}
        ${CMAKE_BINARY_DIR}/rooms/test_devices/tests/unit/vmm/${header} SYMBOLIC)
 endforeach()
+
 understudy_test(NAME unit_vmm_devices
-  SOURCES bus_test.cpp device_serial_test.cpp virtio_queue_test.cpp device_net_test.cpp device_blk_test.cpp virtio_mmio_test.cpp
+  SOURCES bus_test.cpp device_serial_test.cpp virtio_queue_test.cpp virtio_mmio_test.cpp device_net_test.cpp device_blk_test.cpp
+          device_manager_test.cpp device_suite_test.cpp
   LINK test_devices)
+target_compile_definitions(unit_vmm_devices PRIVATE UNDERSTUDY_DEVICES_FOLDER="${PROJECT_SOURCE_DIR}/vmm/devices")

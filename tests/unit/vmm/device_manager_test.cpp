@@ -1,0 +1,202 @@
+#include "vmm/device_manager.h"
+
+#include <condition_variable>
+
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/serial_reg.h>
+
+#include "tests/unit/vmm/device_rig.h"
+#include "tests/unit/vmm/virtio_driver.h"
+
+namespace understudy {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
+
+DevicesConfig two_disks_and_a_nic() {
+  DevicesConfig config;
+  config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+  config.blk.push_back({std::make_shared<FakeBlockBackend>(1 << 20)});
+  config.blk.push_back({std::make_shared<FakeBlockBackend>(1 << 16, true)});
+  return config;
+}
+
+std::uint32_t read_bus(Bus& bus, std::uint64_t address) {
+  std::uint32_t value = 0;
+  bus.read(address, std::as_writable_bytes(std::span{&value, 1}));
+  return value;
+}
+
+TEST(DeviceManager, PlacesDevicesInOrder) {
+  DeviceRig rig;
+  const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
+  ASSERT_TRUE(made) << made.error().text();
+  DeviceManager& manager = **made;
+  EXPECT_EQ(manager.device_ids(), (std::vector<std::string>{"serial0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro"}));
+  EXPECT_EQ(manager.kernel_command_line(),
+            " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7");
+  const std::uint32_t types[] = {1, 2, 2};
+  for (std::uint64_t i = 0; i < 3; ++i) EXPECT_EQ(read_bus(manager.mmio_bus(), 0xD000'0000 + 0x1000 * i + VIRTIO_MMIO_DEVICE_ID), types[i]);
+  std::byte status{};
+  manager.port_bus().read(0x3F8 + UART_LSR, {&status, 1});
+  EXPECT_EQ(status, std::byte{UART_LSR_TEMT | UART_LSR_THRE});
+  EXPECT_EQ(manager.counters().unclaimed_accesses, 0u);
+
+  const auto interrupts = manager.interrupts();
+  ASSERT_EQ(interrupts.size(), 4u);
+  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(interrupts[i].gsi, 4 + i);
+  const auto notifications = manager.notifications();
+  ASSERT_EQ(notifications.size(), 4u);
+  EXPECT_EQ(notifications[1].address, GuestPhysicalAddress{0xD000'0050});
+  EXPECT_EQ(notifications[1].value, 1u);
+  EXPECT_EQ(notifications[2].address, GuestPhysicalAddress{0xD000'1050});
+  EXPECT_EQ(notifications[2].value, 0u);
+}
+
+TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
+  DeviceRig rig;
+  const auto with = [&](unsigned nics) {
+    DevicesConfig config;
+    for (unsigned i = 0; i < nics; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+    return DeviceManager::create(std::move(config), rig.memory, rig.loop());
+  };
+  const auto most = with(17);
+  ASSERT_TRUE(most);
+  std::vector<std::uint32_t> gsis;
+  for (const auto& route : (*most)->interrupts()) gsis.push_back(route.gsi);
+  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
+  const auto too_many = with(18);
+  ASSERT_FALSE(too_many);
+  EXPECT_THAT(too_many.error().text(), HasSubstr("18"));
+}
+
+TEST(DeviceManager, RefusesBadConfiguration) {
+  DeviceRig rig;
+  DevicesConfig no_backend;
+  no_backend.net.push_back({kMac, nullptr});
+  EXPECT_FALSE(DeviceManager::create(std::move(no_backend), rig.memory, rig.loop()));
+  DevicesConfig no_disk;
+  no_disk.blk.push_back({nullptr});
+  EXPECT_FALSE(DeviceManager::create(std::move(no_disk), rig.memory, rig.loop()));
+  DevicesConfig odd_disk;
+  odd_disk.blk.push_back({std::make_shared<FakeBlockBackend>(1000)});
+  const auto odd = DeviceManager::create(std::move(odd_disk), rig.memory, rig.loop());
+  ASSERT_FALSE(odd);
+  EXPECT_THAT(odd.error().text(), HasSubstr("blk0"));
+}
+
+// A device loop that stands still until told.
+class StuckLoop {
+ public:
+  explicit StuckLoop(EventLoop& loop) : state_{std::make_shared<State>()} {
+    loop.post([state = state_] {
+      std::unique_lock lock{state->mutex};
+      state->stuck = true;
+      state->changed.notify_all();
+      state->changed.wait(lock, [&] { return state->free; });
+    });
+    std::unique_lock lock{state_->mutex};
+    state_->changed.wait(lock, [&] { return state_->stuck; });
+  }
+  ~StuckLoop() {
+    const std::lock_guard lock{state_->mutex};
+    state_->free = true;
+    state_->changed.notify_all();
+  }
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool stuck = false;
+    bool free = false;
+  };
+  const std::shared_ptr<State> state_;
+};
+
+TEST(DeviceManager, QuiesceThatTimesOutLeavesTheDevicesRunning) {
+  DeviceRig rig;
+  const auto manager = *DeviceManager::create({}, rig.memory, rig.loop());
+  manager->resume();
+  rig.settle();
+  {
+    const StuckLoop stuck{rig.loop()};
+    const auto quiesced = manager->quiesce(std::chrono::milliseconds{5});
+    ASSERT_FALSE(quiesced);
+    EXPECT_EQ(quiesced.error().code(), ErrorCode::kTimeout);
+  }
+  rig.settle();
+  const std::byte key{'k'};
+  EXPECT_EQ(manager->serial().receive({&key, 1}), 1u) << "a message that came late must not quiesce";
+  ASSERT_TRUE(manager->quiesce(kHangBound));
+  EXPECT_EQ(manager->serial().receive({&key, 1}), 0u);
+  ASSERT_TRUE(manager->quiesce(kHangBound)) << "idempotent";
+  manager->resume();
+  rig.settle();
+  EXPECT_EQ(manager->serial().receive({&key, 1}), 1u);
+}
+
+TEST(DeviceManager, QuiesceIsUndoneWhenTheCallerGaveUpWhileItRan) {
+  // Racing deadlines against the loop: whatever the caller is told is what holds.
+  DeviceRig rig;
+  const auto manager = *DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
+  const std::byte key{'k'};
+  unsigned done = 0;
+  for (unsigned round = 0; round < 300; ++round) {
+    manager->resume();
+    const bool quiesced = manager->quiesce(std::chrono::microseconds{round}).has_value();
+    rig.settle();
+    std::byte ignored{};
+    manager->port_bus().read(0x3F8, {&ignored, 1});
+    ASSERT_EQ(manager->serial().receive({&key, 1}), quiesced ? 0u : 1u) << round;
+    done += quiesced ? 1 : 0;
+  }
+  ASSERT_TRUE(manager->quiesce(kHangBound));
+  RecordProperty("quiesced", static_cast<int>(done));
+}
+
+TEST(DeviceManager, DestroyingItTakesDisksOffGuestMemory) {
+  DeviceRig rig;
+  const auto disk = std::make_shared<FakeBlockBackend>(1 << 20);
+  disk->hold();
+  DevicesConfig config;
+  config.blk.push_back({disk});
+  auto manager = *DeviceManager::create(std::move(config), rig.memory, rig.loop());
+  manager->resume();
+  // One read in flight, by hand through the bus.
+  class Window final : public Device {
+   public:
+    explicit Window(Bus& bus) : bus_{bus} {}
+    std::string_view id() const override { return "window"; }
+    void read(std::uint64_t offset, MutableBytes out) override { bus_.read(DeviceManager::kMmioBase + offset, out); }
+    void write(std::uint64_t offset, ConstBytes in) override { bus_.write(DeviceManager::kMmioBase + offset, in); }
+    Result<void> quiesce() override { return {}; }
+    void resume() override {}
+    void save(schema::DeviceState::Builder) const override {}
+    Result<void> check(schema::DeviceState::Reader) const override { return {}; }
+    Result<void> restore(schema::DeviceState::Reader) override { return {}; }
+
+   private:
+    Bus& bus_;
+  } window{manager->mmio_bus()};
+  VirtioDriver driver{window};
+  DriverRing ring{*rig.memory, 0x10000, 8};
+  ASSERT_TRUE(driver.negotiate(VirtioDriver::kVersion1));
+  driver.set_queue(0, ring);
+  driver.driver_ok();
+  ring.add({{0x20000, 16}, {0x21000, 512, true}, {0x22000, 1, true}});
+  driver.notify(0);
+  rig.settle();
+  ASSERT_EQ(disk->in_flight(), 1u);
+  EXPECT_TRUE(manager->oldest_disk_request().has_value());
+  manager.reset();
+  EXPECT_EQ(disk->in_flight(), 0u);
+}
+
+}  // namespace
+}  // namespace understudy
