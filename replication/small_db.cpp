@@ -1,7 +1,9 @@
 #include "replication/small_db.h"
 
+#include <array>
 #include <cerrno>
 #include <cstdarg>
+#include <cstring>
 #include <fcntl.h>
 #include <string>
 #include <unistd.h>
@@ -9,9 +11,9 @@
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
 #include <sys/stat.h>
 
-#include "net/base/log.h"
 #include "net/base/unique_fd.h"
 #include "replication/sealed_record.h"
 
@@ -19,6 +21,11 @@ namespace understudy {
 
 namespace {
 constexpr std::size_t kMemtableBytes = 256 << 10;
+constexpr std::string_view kTallyKey = "synced-records";
+constexpr const char* kTallyFile = "SYNCED";
+
+rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
+rocksdb::Slice slice(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // Our log has an error's text already; RocksDB's own log would only grow.
 class SilentLogger final : public rocksdb::Logger {
@@ -35,9 +42,7 @@ rocksdb::Options small_options() {
   options.write_buffer_size = kMemtableBytes;
   options.arena_block_size = kMemtableBytes / 8;
   options.max_total_wal_size = 4 * kMemtableBytes;
-  options.max_write_buffer_number = 4;  // a flush after each synced record must not make the next one wait
   options.max_background_jobs = 2;
-  options.track_and_verify_wals_in_manifest = true;
   options.max_open_files = 32;
   options.manifest_preallocation_size = 64 << 10;
   options.keep_log_file_num = 1;
@@ -75,11 +80,7 @@ Result<void> make_directory(const std::filesystem::path& path) {
 }  // namespace
 
 SmallDb::SmallDb(std::filesystem::path path, std::unique_ptr<rocksdb::DB> db) : path_{std::move(path)}, db_{std::move(db)} {}
-
-SmallDb::~SmallDb() {
-  if (const auto status = db_->Flush(rocksdb::FlushOptions{}); !status.ok())
-    log(Severity::kWarning, "store closed with records in its log only", {{"path", path_.string()}, {"error", status.ToString()}});
-}
+SmallDb::~SmallDb() = default;
 
 bool SmallDb::exists(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -100,13 +101,15 @@ Result<std::unique_ptr<SmallDb>> SmallDb::open(const std::filesystem::path& path
   }
   rocksdb::DB* raw = nullptr;
   if (const auto status = rocksdb::DB::Open(options, path.string(), &raw); !status.ok()) return to_error(status, operation);
-  return std::unique_ptr<SmallDb>{new SmallDb{path, std::unique_ptr<rocksdb::DB>{raw}}};
+  std::unique_ptr<SmallDb> db{new SmallDb{path, std::unique_ptr<rocksdb::DB>{raw}}};
+  if (auto whole = db->check_tally(); !whole) return std::move(whole.error()).within(operation);
+  return db;
 }
 
 Result<std::optional<std::vector<std::byte>>> SmallDb::get(std::string_view key) const {
   const std::string operation = "store " + path_.string();
   std::string value;
-  const auto status = db_->Get(rocksdb::ReadOptions{}, rocksdb::Slice{key.data(), key.size()}, &value);
+  const auto status = db_->Get(rocksdb::ReadOptions{}, slice(key), &value);
   if (status.IsNotFound()) return std::optional<std::vector<std::byte>>{};
   if (!status.ok()) return to_error(status, operation + ": read \"" + std::string{key} + "\"");
   const auto payload = unseal_record(key, std::as_bytes(std::span{value}));
@@ -115,19 +118,50 @@ Result<std::optional<std::vector<std::byte>>> SmallDb::get(std::string_view key)
 }
 
 Result<void> SmallDb::put(std::string_view key, std::span<const std::byte> payload, Durability durability) {
+  const bool synced = durability == Durability::kSynced;
+  std::unique_lock lock{mutex_, std::defer_lock};
+  if (synced) lock.lock();
   const auto record = seal_record(key, payload);
+  rocksdb::WriteBatch batch;
+  std::vector<std::byte> tally_record;
+  rocksdb::Status status = batch.Put(slice(key), slice(record));
+  if (synced && status.ok()) {
+    tally_record = seal_record(kTallyKey, std::as_bytes(std::span{&tally_, 1}));
+    status = batch.Put(slice(kTallyKey), slice(tally_record));
+  }
   rocksdb::WriteOptions options;
-  options.sync = durability == Durability::kSynced;
-  const auto status = db_->Put(options, rocksdb::Slice{key.data(), key.size()},
-                               rocksdb::Slice{reinterpret_cast<const char*>(record.data()), record.size()});
+  options.sync = synced;
+  if (status.ok()) status = db_->Write(options, &batch);
   if (!status.ok()) return to_error(status, "store " + path_.string() + ": write \"" + std::string{key} + "\"");
-  // A damaged length in the log looks like a record that a crash left unfinished, and silently ends the log. Tables have no such weakness:
-  // move what matters there, in the background. (It is safe in the log already, so how the flush goes is not this record's business.)
-  rocksdb::FlushOptions soon;
-  soon.wait = false;
-  soon.allow_write_stall = true;
-  if (options.sync) db_->Flush(soon).PermitUncheckedError();
+  if (synced) note_tally(tally_++);
   return {};
+}
+
+Result<void> SmallDb::check_tally() {
+  const auto number = [](std::span<const std::byte> bytes) {
+    std::uint64_t value = 0;
+    if (bytes.size() == sizeof value) std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+  };
+  US_ASSIGN(const auto stored, get(kTallyKey));
+  if (stored) tally_ = number(*stored) + 1;
+
+  const UniqueFd file{::open((path_ / kTallyFile).c_str(), O_RDONLY | O_CLOEXEC)};
+  std::array<std::byte, kSealBytes + sizeof tally_> bytes{};
+  if (!file || ::read(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) return {};
+  const auto noted = unseal_record(kTallyKey, bytes);
+  if (!noted) return {};  // it is not synced: a power loss may tear it
+  if (const auto expected = number(*noted) + 1; expected > tally_)
+    return Error{ErrorCode::kCorrupt, "it lost the latest " + std::to_string(expected - tally_) + " of " + std::to_string(expected) +
+                                          " synced records: its files are damaged; restore the store or start a new one"};
+  return {};
+}
+
+void SmallDb::note_tally(std::uint64_t tally) const {
+  // Not synced, and no failure is told: it only guards against damage, and the record itself is safe.
+  const auto record = seal_record(kTallyKey, std::as_bytes(std::span{&tally, 1}));
+  const UniqueFd file{::open((path_ / kTallyFile).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
+  if (file) (void)!::pwrite(file.get(), record.data(), record.size(), 0);
 }
 
 }  // namespace understudy

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -24,7 +26,8 @@ class SmallDb {
   enum class IfMissing : std::uint8_t { kCreate, kFail };
   enum class Durability : std::uint8_t { kSynced, kBuffered };  // kBuffered survives the process, not the host
 
-  // kNotFound: missing, and not to be made; kUnavailable: in use by another process, or its parent directory is missing; kCorrupt.
+  // kNotFound: missing, and not to be made; kUnavailable: in use by another process, or its parent directory is missing; kCorrupt,
+  // also when the database has lost synced records.
   static Result<std::unique_ptr<SmallDb>> open(const std::filesystem::path& path, IfMissing if_missing);
   // Whether a database is there. Opens nothing.
   static bool exists(const std::filesystem::path& path);
@@ -39,8 +42,16 @@ class SmallDb {
 
  private:
   SmallDb(std::filesystem::path path, std::unique_ptr<rocksdb::DB> db);
+  Result<void> check_tally();
+  void note_tally(std::uint64_t tally) const;
+
   const std::filesystem::path path_;
   const std::unique_ptr<rocksdb::DB> db_;
+  std::mutex mutex_;
+  // Synced puts so far; guarded by mutex_. Stored with each of them, and noted in a file beside the database: RocksDB takes a damaged
+  // length near the end of its log or manifest for a write that a crash left unfinished, and goes on without what follows. The file
+  // remembers.
+  std::uint64_t tally_ = 0;
 };
 
 }  // namespace understudy
