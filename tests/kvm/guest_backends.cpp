@@ -43,24 +43,26 @@ std::optional<Frame> MemoryNet::next_sent(std::chrono::milliseconds deadline) {
 }
 
 void MemoryNet::hold(bool on) {
-  {
-    const std::lock_guard lock{mutex_};
-    holding_ = on;
-  }
-  if (!on) release();
+  const std::lock_guard lock{mutex_};
+  holding_ = on;
+  if (!on) release_locked(held_frames_.size());
 }
 
-std::size_t MemoryNet::release() {
+void MemoryNet::release(std::size_t frames) {
   const std::lock_guard lock{mutex_};
-  const std::size_t count = held_frames_.size();
-  for (auto& frame : held_frames_) sent_.push_back(std::move(frame));
-  held_frames_.clear();
+  release_locked(frames);
+}
+
+void MemoryNet::release_locked(std::size_t frames) {
+  for (; frames > 0 && !held_frames_.empty(); --frames) {
+    sent_.push_back(std::move(held_frames_.front()));
+    held_frames_.pop_front();
+  }
   if (refused_ && !refusing_) {
     refused_ = false;
     raise(room_);
   }
   sent_changed_.notify_all();
-  return count;
 }
 
 std::size_t MemoryNet::held() const {
@@ -127,9 +129,9 @@ std::vector<std::byte> MemoryDisk::content() const {
   return content_;
 }
 
-std::uint64_t MemoryDisk::completed() const {
+std::size_t MemoryDisk::in_flight() const {
   const std::lock_guard lock{mutex_};
-  return completed_;
+  return pending_.size() + completions_.size();
 }
 
 bool MemoryDisk::submit(const BlockRequest& request) {
@@ -179,7 +181,6 @@ void MemoryDisk::work() {
     carry_out(pending_.front());
     completions_.push_back({pending_.front().cookie});
     pending_.pop_front();
-    ++completed_;
     raise(completion_);
   }
 }

@@ -29,8 +29,8 @@ class MemoryNet final : public NetBackend {
   void inject(const Frame& frame);
   // The next frame that left the guest; waits for it up to `deadline`.
   std::optional<Frame> next_sent(std::chrono::milliseconds deadline);
-  void hold(bool on);     // off releases
-  std::size_t release();  // everything held so far; returns the number of frames
+  void hold(bool on);                // off releases
+  void release(std::size_t frames);  // the first of what is held, in order
   std::size_t held() const;
   void refuse(bool on);  // no room, until off
 
@@ -40,6 +40,8 @@ class MemoryNet final : public NetBackend {
   int receive_fd() const override { return arrival_.get(); }
 
  private:
+  void release_locked(std::size_t frames);
+
   const std::size_t room_frames_;
   const UniqueFd room_;
   const UniqueFd arrival_;
@@ -62,7 +64,7 @@ class MemoryDisk final : public BlockBackend {
 
   // The disk as it is now: completed writes, and of those in flight none.
   std::vector<std::byte> content() const;
-  std::uint64_t completed() const;
+  std::size_t in_flight() const;  // submitted, and not reaped
 
   std::uint64_t capacity_bytes() const override { return capacity_bytes_; }
   bool read_only() const override { return false; }
@@ -92,7 +94,6 @@ class MemoryDisk final : public BlockBackend {
   std::vector<std::byte> content_;
   std::deque<Pending> pending_;
   std::deque<BlockCompletion> completions_;
-  std::uint64_t completed_ = 0;
   bool stopping_ = false;
   std::thread worker_;
 };

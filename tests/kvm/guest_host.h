@@ -48,6 +48,8 @@ class GuestHost {
 
   Machine& machine() { return *machine_; }
   const std::shared_ptr<GuestMemory>& memory() { return memory_; }
+  bool has_net() const { return net_ != nullptr; }
+  bool has_disk() const { return disk_ != nullptr; }
   MemoryNet& net() { return *net_; }
   MemoryDisk& disk() { return *disk_; }
   std::string serial() const;

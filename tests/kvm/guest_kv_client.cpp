@@ -6,6 +6,8 @@ namespace understudy::test {
 namespace {
 
 constexpr std::uint16_t kClientPort = 40'000;
+constexpr std::size_t kProtocolAt = 23;  // of an IPv4 frame
+constexpr unsigned char kUdp = 17;
 
 }  // namespace
 
@@ -36,6 +38,7 @@ bool KvClient::take_reply(MemoryNet& net, std::chrono::milliseconds deadline) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
     const auto frame = net.next_sent(std::max(left, std::chrono::milliseconds{0}));
     if (!frame) return false;
+    if (frame->size() > kProtocolAt && (*frame)[kProtocolAt] != kUdp) continue;  // somebody else's echo
     const auto payload = test_peer().udp_payload(*frame, guest::kKvPort, kClientPort);
     if (!payload || payload->size() != sizeof(guest::KvReply)) {
       problem_ = "a frame that is no reply";
@@ -50,7 +53,10 @@ bool KvClient::take_reply(MemoryNet& net, std::chrono::milliseconds deadline) {
 }
 
 bool KvClient::ask(MemoryNet& net) {
-  if (!outstanding_) send_next(net);
+  if (outstanding_)
+    send_again(net);
+  else
+    send_next(net);
   for (int attempt = 0; attempt < 60 && problem_.empty(); ++attempt) {
     if (take_reply(net, std::chrono::milliseconds{1'000})) return problem_.empty();
     send_again(net);

@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/guest/torture_check.h"
-#include "tests/kvm/guest_host.h"
+#include "tests/kvm/guest_checkpoint.h"
 
 namespace understudy::test {
 namespace {
@@ -50,7 +50,10 @@ class TortureTurns {
  private:
   std::shared_ptr<GuestMemory>& target() { return images_[1 - source_]; }
   Machine& machine() { return running_->machine(); }
-  void run_on() { std::this_thread::sleep_for(std::chrono::microseconds{random_() % kMaxRunUs}); }
+  void run_on() {
+    const std::uint64_t most = random_() % 16 == 0 ? 20 * kMaxRunUs : kMaxRunUs;
+    std::this_thread::sleep_for(std::chrono::microseconds{random_() % most});
+  }
 
   void copy(const PageSet& pages) {
     const auto to = target()->file();
@@ -194,6 +197,23 @@ TEST(GuestTorture, AMissedPageIsCaught) {
     }
     std::copy(previous.begin(), previous.end(), image.begin() + at);
   }
+}
+
+// And so must the guest's own eye: memory of one instant, registers of another.
+TEST(GuestTorture, RegistersOfAnotherInstantAreCaught) {
+  const GuestHostConfig config{.vcpu_count = 2, .command_line = "mode=torture"};
+  GuestHost host{config};
+  host.boot();
+  const GuestCheckpoint first = take_checkpoint(host);
+  const guest::Published before = host.published();
+  ASSERT_TRUE(wait_for([&] { return host.published().cpus[0].torture_passes > before.cpus[0].torture_passes + 100; })) << host.story();
+  GuestCheckpoint mixed = take_checkpoint(host);
+  host.kill();
+  ASSERT_TRUE(guest::check_torture(mixed.memory).whole());
+  mixed.state = first.state;
+  const auto twin = restore_checkpoint(config, mixed);
+  ASSERT_OK(twin->machine().resume());
+  EXPECT_TRUE(wait_for([&] { return twin->state() != guest::GuestState::kRunning; })) << "the guest did not notice; " << twin->story();
 }
 
 }  // namespace
