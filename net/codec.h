@@ -23,12 +23,12 @@ using MessageKind = std::uint16_t;
 
 struct Envelope {
   MessageKind kind = 0;
-  PairId pair;
+  PairId pair{};
   NodeId sender = NodeId::kA;
-  Incarnation incarnation;  // the sender's
-  Term term;                // the term in which the sender speaks
-  Session session;          // 0 outside a replication session
-  Epoch epoch;              // 0 where none is meant
+  Incarnation incarnation{};  // the sender's
+  Term term{};                // the term in which the sender speaks
+  Session session{};          // 0 outside a replication session
+  Epoch epoch{};              // 0 where none is meant
 };
 
 struct DecodedMessage {
