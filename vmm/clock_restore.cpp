@@ -18,8 +18,6 @@ Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, con
   return std::optional{saved.guest_tsc_khz};
 }
 
-ClockPlan plan_clock(const SavedClock& saved, std::uint64_t raw_tsc) {
-  return ClockPlan{.tsc_offset = saved.guest_tsc - raw_tsc, .kvmclock_ns = saved.kvmclock_ns};
-}
+std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc) { return saved.guest_tsc - raw_tsc; }
 
 }  // namespace understudy

@@ -34,13 +34,8 @@ struct HostTsc {
 // differ and this host cannot scale; kCorrupt when the saved one is zero.
 Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, const HostTsc& host);
 
-struct ClockPlan {
-  std::uint64_t tsc_offset = 0;   // of vCPU 0, for KVM_VCPU_TSC_OFFSET: modulo 2^64
-  std::uint64_t kvmclock_ns = 0;  // for KVM_SET_CLOCK, without KVM_CLOCK_REALTIME
-};
-
-// `raw_tsc` is what a vCPU with offset zero reads on this host now: the host's TSC, which KVM has scaled to the guest's frequency if need
-// be.
-ClockPlan plan_clock(const SavedClock& saved, std::uint64_t raw_tsc);
+// vCPU 0's TSC offset (KVM_VCPU_TSC_OFFSET, modulo 2^64) with which its TSC goes on from the saved value. `raw_tsc` is what a vCPU with
+// offset zero reads on this host now: the host's TSC, which KVM has scaled to the guest's frequency if need be.
+std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc);
 
 }  // namespace understudy

@@ -68,6 +68,8 @@ Result<void> Machine::Parts::build_vcpus() {
   US_ASSIGN(fit.tsc, host_tsc(kvm, first));
   const auto xsave_bytes = static_cast<std::size_t>(vm.capability(KVM_CAP_XSAVE2));
   fit.abilities = find_vcpu_abilities(first, xsave_bytes, msr_candidates(std::move(msrs)));
+  if (!fit.abilities.tsc_offset)
+    log(Severity::kWarning, "KVM does not honour a TSC offset: after a takeover the guest's TSC is the new host's");
   return {};
 }
 

@@ -76,7 +76,7 @@ Result<void> Machine::Parts::apply_clock() {
                       .delta = state.vcpus[i].tsc_offset - state.vcpus[0].tsc_offset,
                       .has_deadline = fit.abilities.tsc_deadline,
                       .deadline = state.vcpus[i].tsc_deadline});
-  US_TRY(restore_clock(vm, clocks, state.clock));
+  US_TRY(restore_clock(vm, clocks, state.clock, fit.abilities.tsc_offset));
   // Tells a guest's soft-lockup watchdog that it stood still; EINVAL from one that has no kvmclock.
   for (const auto& vcpu : vcpus) {
     if (auto told = US_KVM_IOCTL(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0UL); !told) continue;

@@ -77,6 +77,7 @@ VcpuAbilities find_vcpu_abilities(int vcpu_fd, std::size_t xsave_bytes, std::spa
     else
       abilities.msrs.push_back(index);
   }
+  abilities.tsc_offset = tsc_offset_honoured(vcpu_fd);
   return abilities;
 }
 
@@ -151,6 +152,17 @@ Result<std::uint64_t> read_tsc_offset(int vcpu_fd) {
   kvm_device_attr attribute = tsc_offset_attribute(&offset);
   US_TRY(US_KVM_IOCTL(vcpu_fd, KVM_GET_DEVICE_ATTR, &attribute));
   return offset;
+}
+
+bool tsc_offset_honoured(int vcpu_fd) {
+  constexpr std::uint64_t kFar = std::uint64_t{1} << 60;  // no two reads of a TSC lie that far apart
+  const auto original = read_tsc_offset(vcpu_fd);
+  const auto before = read_msr(vcpu_fd, kMsrTsc);
+  if (!original || !before || !write_tsc_offset(vcpu_fd, *original + kFar)) return false;
+  const auto kept = read_tsc_offset(vcpu_fd);
+  const auto after = read_msr(vcpu_fd, kMsrTsc);
+  const bool honoured = kept && after && *kept == *original + kFar && *after - *before >= kFar;
+  return write_tsc_offset(vcpu_fd, *original) && honoured;
 }
 
 Result<void> write_tsc_offset(int vcpu_fd, std::uint64_t offset) {

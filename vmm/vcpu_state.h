@@ -38,6 +38,7 @@ struct VcpuAbilities {
   std::size_t xsave_bytes = 0;
   std::vector<std::uint32_t> msrs;  // savable, without TSC and TSC deadline, in the order of restoring
   bool tsc_deadline = false;
+  bool tsc_offset = false;  // see tsc_offset_honoured()
 };
 
 // Tries on a fresh vCPU, after its CPUID is set, which MSRs of `candidates` can be both read and written, each by itself.
@@ -59,5 +60,8 @@ Result<std::uint64_t> read_msr(int vcpu_fd, std::uint32_t index);
 Result<void> write_msr(int vcpu_fd, std::uint32_t index, std::uint64_t value);
 Result<std::uint64_t> read_tsc_offset(int vcpu_fd);
 Result<void> write_tsc_offset(int vcpu_fd, std::uint64_t offset);
+// Whether a TSC offset that is set is in force. A KVM without hardware virtualization takes it and lets the guest read the host's TSC all
+// the same; it must then not be relied on. The vCPU's offset is as before.
+bool tsc_offset_honoured(int vcpu_fd);
 
 }  // namespace understudy

@@ -19,6 +19,15 @@ Result<void> set_chip(const KvmVm& vm, std::uint32_t id, kvm_irqchip chip) {
   return {};
 }
 
+// By offset, never by writing a TSC: KVM takes a write within a second of what it expects for an attempt to synchronize, and changes it.
+Result<void> restore_tsc(std::span<const VcpuClock> vcpus, const SavedClock& saved) {
+  US_TRY(write_tsc_offset(vcpus[0].fd, 0));
+  US_ASSIGN(const std::uint64_t raw_tsc, read_msr(vcpus[0].fd, kMsrTsc));
+  const std::uint64_t offset = plan_tsc_offset(saved, raw_tsc);
+  for (const auto& vcpu : vcpus) US_TRY(write_tsc_offset(vcpu.fd, offset + vcpu.delta));
+  return {};
+}
+
 }  // namespace
 
 std::uint64_t read_host_tsc() { return __rdtsc(); }
@@ -53,18 +62,14 @@ Result<SavedClock> save_clock(const KvmVm& vm, int vcpu0_fd, std::uint64_t guest
   return saved;
 }
 
-Result<void> restore_clock(const KvmVm& vm, std::span<const VcpuClock> vcpus, const SavedClock& saved) {
+Result<void> restore_clock(const KvmVm& vm, std::span<const VcpuClock> vcpus, const SavedClock& saved, bool tsc_offset_honoured) {
   US_CHECK(!vcpus.empty());
-  // An offset, never a written TSC: KVM takes a write within a second of what it expects for an attempt to synchronize, and changes it.
-  US_TRY(write_tsc_offset(vcpus[0].fd, 0));
-  US_ASSIGN(const std::uint64_t raw_tsc, read_msr(vcpus[0].fd, kMsrTsc));
-  const ClockPlan plan = plan_clock(saved, raw_tsc);
-  for (const auto& vcpu : vcpus) US_TRY(write_tsc_offset(vcpu.fd, plan.tsc_offset + vcpu.delta));
+  if (tsc_offset_honoured) US_TRY(restore_tsc(vcpus, saved));
   for (const auto& vcpu : vcpus) {
     if (vcpu.has_deadline) US_TRY(write_msr(vcpu.fd, kMsrTscDeadline, vcpu.deadline));
   }
   kvm_clock_data clock{};
-  clock.clock = plan.kvmclock_ns;
+  clock.clock = saved.kvmclock_ns;  // without KVM_CLOCK_REALTIME: the downtime is not added
   US_TRY(US_KVM_IOCTL(vm.fd(), KVM_SET_CLOCK, &clock));
   return {};
 }

@@ -1,0 +1,113 @@
+// A harvest reports every page that was written, by the guest or by the VMM, and what is given back.
+#include <algorithm>
+#include <thread>
+
+#include "machine_fixture.h"
+
+namespace understudy::test {
+namespace {
+
+constexpr PageIndex kDataPage{kGuestData / kPageSizeBytes};
+
+PageSet harvest(GuestMachine& guest) {
+  PageSet pages{guest.machine->page_count()};
+  if (auto done = guest.machine->harvest(pages); !done) ADD_FAILURE() << done.error().text();
+  return pages;
+}
+
+TEST(MachineDirty, AHarvestNeedsTracking) {
+  auto guest = boot_machine(counter_guest());
+  PageSet pages{guest.machine->page_count()};
+  const auto refused = guest.machine->harvest(pages);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), ErrorCode::kRefused);
+}
+
+TEST(MachineDirty, FindsTheGuestsPagesAndNoOthers) {
+  auto guest = boot_machine(counter_guest());
+  ASSERT_OK(guest.machine->start_tracking());
+  ASSERT_OK(guest.machine->start_tracking());
+  EXPECT_TRUE(harvest(guest).empty());
+  ASSERT_OK(guest.machine->resume());
+  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
+  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));  // a whole turn of its 64 pages
+  ASSERT_OK(guest.machine->pause(kLong));
+  const PageSet pages = harvest(guest);
+  for (std::uint64_t i = 0; i < 64; ++i) EXPECT_TRUE(pages.contains(PageIndex{kDataPage.raw() + i})) << i;
+  EXPECT_FALSE(pages.contains(PageIndex{kDataPage.raw() + 64}));
+  EXPECT_TRUE(harvest(guest).empty());
+  ASSERT_OK(guest.machine->resume());
+  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
+  ASSERT_OK(guest.machine->pause(kLong));
+  EXPECT_TRUE(harvest(guest).contains(kDataPage)) << "protected again by the harvest before";
+}
+
+TEST(MachineDirty, FindsTheVmmsOwnWrites) {
+  auto guest = boot_machine(counter_guest());
+  ASSERT_OK(guest.machine->start_tracking());
+  constexpr std::uint64_t kAddress = 0x50'0FFF;
+  const std::byte bytes[2] = {std::byte{1}, std::byte{2}};
+  ASSERT_TRUE(guest.memory->write(GuestPhysicalAddress{kAddress}, bytes));
+  const PageSet pages = harvest(guest);
+  EXPECT_EQ(pages.count(), 2U);
+  EXPECT_TRUE(pages.contains(PageIndex{0x500}));
+  EXPECT_TRUE(pages.contains(PageIndex{0x501}));
+  EXPECT_TRUE(harvest(guest).empty());
+}
+
+TEST(MachineDirty, WhatIsGivenBackIsReportedAgain) {
+  auto guest = boot_machine(counter_guest());
+  ASSERT_OK(guest.machine->start_tracking());
+  PageSet aborted{guest.machine->page_count()};
+  aborted.insert(PageIndex{9});
+  guest.machine->merge_back(aborted);
+  EXPECT_TRUE(harvest(guest).contains(PageIndex{9}));
+  EXPECT_TRUE(harvest(guest).empty());
+}
+
+// A replica that copies only what harvests report stays equal to the guest: with harvests while it runs, and with one aborted now and then.
+TEST(MachineDirty, AReplicaByHarvestsIsTheGuest) {
+  for (const auto code : {counter_guest(), port_echo_guest(), timer_guest()}) {
+    auto guest = boot_machine(code);
+    ASSERT_OK(guest.machine->start_tracking());
+    auto replica = guest.image();
+    ASSERT_OK(guest.machine->resume());
+    for (int round = 0; round < 40; ++round) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{1 + round % 4});
+      const bool at_pause = round % 3 == 2;
+      if (at_pause) {
+        ASSERT_OK(guest.machine->pause(kLong));
+        ASSERT_OK(guest.machine->save());
+      }
+      const PageSet pages = harvest(guest);
+      if (round % 5 == 1) {
+        guest.machine->merge_back(pages);
+      } else {
+        pages.for_each([&](PageIndex page) {
+          std::ranges::copy(guest.machine->page(page), replica.begin() + static_cast<std::ptrdiff_t>(page.raw() * kPageSizeBytes));
+        });
+        if (at_pause) {
+          ASSERT_TRUE(replica == guest.image()) << round;
+        }
+      }
+      if (at_pause) ASSERT_OK(guest.machine->resume());
+    }
+  }
+}
+
+TEST(MachineDirty, TrackingStopsAndStartsAgain) {
+  auto guest = boot_machine(counter_guest());
+  ASSERT_OK(guest.machine->start_tracking());
+  ASSERT_OK(guest.machine->stop_tracking());
+  PageSet pages{guest.machine->page_count()};
+  EXPECT_FALSE(guest.machine->harvest(pages).has_value());
+  ASSERT_OK(guest.machine->resume());
+  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
+  ASSERT_OK(guest.machine->start_tracking());
+  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
+  ASSERT_OK(guest.machine->pause(kLong));
+  EXPECT_TRUE(harvest(guest).contains(kDataPage));
+}
+
+}  // namespace
+}  // namespace understudy::test
