@@ -11,6 +11,7 @@
 #include <zmq.hpp>
 
 #include "tests/unit/net/loop_fixture.h"
+#include "tests/unit/net/tcp_proxy.h"
 
 namespace understudy {
 namespace {
@@ -292,6 +293,27 @@ TEST_F(ZmqLinkTest, MessagesSentJustBeforeTheEndAreDeliveredBeforeTheBreakIsTold
       b_ = End{};
     });
   }
+}
+
+TEST_F(ZmqLinkTest, ACutWireIsNoticedAtBothEndsAndHeals) {
+  const auto impatient = [](ZmqLinkConfig with) {
+    with.heartbeat_interval = std::chrono::milliseconds{20};
+    with.heartbeat_timeout = std::chrono::milliseconds{200};
+    return with;
+  };
+  open(a_, impatient(config(Side::kBind, NodeId::kA, "tcp://127.0.0.1:*")));
+  TcpProxy wire{a_.link->endpoint()};
+  open(b_, impatient(config(Side::kConnect, NodeId::kB, wire.endpoint())));
+  ASSERT_TRUE(eventually([this] { return a_.link->connected() && b_.link->connected(); }));
+  wire.cut(true);
+  ASSERT_TRUE(eventually([this] { return !a_.link->connected() && !b_.link->connected(); }));
+  EXPECT_EQ(send(a_, "lost").error().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(send(b_, "lost").error().code(), ErrorCode::kUnavailable);
+  wire.cut(false);
+  ASSERT_TRUE(eventually([this] { return a_.link->connected() && b_.link->connected(); }));
+  EXPECT_TRUE(eventually([this] { return b_.link->send({text_frame("healed")}).has_value(); }));
+  EXPECT_TRUE(eventually([this] { return a_.saw("healed"); }));
+  EXPECT_FALSE(on_loop([this] { return a_.saw("lost") || b_.saw("lost"); }));
 }
 
 TEST_F(ZmqLinkTest, GarbageOnThePortHarmsNobody) {
