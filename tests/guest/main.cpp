@@ -1,4 +1,4 @@
-// The guest's programs: what vCPU 0 serves, and what the others do beside it.
+// The guest's start, and each vCPU's loop: vCPU 0 serves and may work beside it, the others work in the background.
 #include <array>
 #include <optional>
 #include <string_view>
@@ -12,6 +12,7 @@
 #include "tests/guest/net_device.h"
 #include "tests/guest/options.h"
 #include "tests/guest/report.h"
+#include "tests/guest/service.h"
 #include "tests/guest/torture.h"
 
 extern "C" const unsigned char guest_image_end[];
@@ -19,7 +20,6 @@ extern "C" const unsigned char guest_image_end[];
 namespace understudy::guest {
 namespace {
 
-constexpr std::uint64_t kForever = UINT64_MAX;
 constexpr std::uint64_t kMaxRamBytes = 0xc000'0000;  // what the guest's own page tables map as memory
 constexpr std::size_t kMaxCommandLineBytes = 2048;
 
@@ -32,7 +32,7 @@ constinit KvService kv;
 constinit Dirtier dirtier;
 constinit TortureLayout torture_layout;
 constinit std::array<Torture, kMaxCpus> tortures;
-// Set once, before `go`: what every vCPU but the first does.
+// Raised once everything above stands: the other vCPUs wait for it.
 constinit volatile std::uint64_t go = 0;
 
 std::string_view copy_command_line(std::uint64_t address) {
@@ -47,7 +47,7 @@ class Arena {
  public:
   Arena(std::uint64_t start, std::uint64_t end) : next_{start}, end_{end} {}
   std::uint64_t take(std::uint64_t pages, std::string_view what) {
-    if (pages > (end_ - next_) / 4096) stop(GuestState::kRefused, what, {{" needs more memory: pages=", pages}});
+    if (end_ < next_ || pages > (end_ - next_) / 4096) stop(GuestState::kRefused, what, {{" needs more memory: pages=", pages}});
     const std::uint64_t taken = next_;
     next_ += pages * 4096;
     return taken;
@@ -70,7 +70,9 @@ class Job {
     if (mode_ == Mode::kTorture) {
       const std::uint64_t start = read_tsc();
       tortures[cpu_.index].step();
-      const std::uint64_t worked_ns = (read_tsc() - start) * 1'000 / (published().tsc_khz / 1'000);
+      // At most 10 ms: a checkpoint's pause, or another host's TSC, is no work.
+      const std::uint64_t cycles = read_tsc() - start;
+      const std::uint64_t worked_ns = cycles > published().tsc_khz * 10 ? 10'000'000 : cycles * 1'000 / (published().tsc_khz / 1'000);
       return worked_ns * (100 - options.duty_percent) / options.duty_percent;
     }
     if (mode_ == Mode::kDirtier) {
@@ -85,83 +87,6 @@ class Job {
  private:
   Mode mode_;
   CpuBlock& cpu_;
-};
-
-// Everything vCPU 0 serves: frames, the key-value service with its log, the log writer.
-class Service {
- public:
-  Service(bool has_net, std::uint32_t gsi, CpuBlock& cpu)
-      : has_net_{has_net},
-        vector_{VECTOR_DEVICES + gsi},
-        cpu_{cpu},
-        stack_{net.mac(), options.ip, kKvPort, options.mode == Mode::kKv ? &kv : nullptr} {}
-
-  // True: something was done.
-  bool serve_frames() {
-    if (!has_net_) return false;
-    if (cpu_.vector_counts[vector_] != acknowledged_) {
-      acknowledged_ = cpu_.vector_counts[vector_];
-      net.acknowledge_interrupt();
-    }
-    bool worked = false;
-    while (kv.mutation_count() < KvService::kMaxMutations) {
-      const auto answer = net.transmit_buffer();
-      if (!answer) break;  // the device holds every buffer: requests wait in the receive ring
-      const auto frame = net.received();
-      if (!frame) break;
-      worked = true;
-      ++published().frames_received;
-      if (const std::size_t bytes = stack_.answer(*frame, *answer); bytes != 0) {
-        net.send(bytes);
-        ++published().frames_sent;
-      }
-      net.release_received();
-    }
-    if (!worked) return false;
-    // The log first: a reply that left says that its record is on the disk.
-    if (options.log && log_writer.started()) log_mutations();
-    kv.take_mutations();
-    published().kv_sequence = kv.sequence();
-    published().kv_checksum = kv.state_checksum();
-    net.flush();
-    return true;
-  }
-  bool ask_interrupts() { return has_net_ && net.ask_interrupts(); }
-
-  // mode=blklog: one burst; returns the nanoseconds until the next.
-  std::uint64_t write_log() {
-    if (options.mode != Mode::kBlockLog) return kForever;
-    const std::uint64_t now = read_tsc();
-    const std::uint64_t period =
-        options.records_per_second == 0 ? 0 : published().tsc_khz * 1'000 * options.burst / options.records_per_second;
-    if (now - last_burst_ < period) return (period - (now - last_burst_)) * 1'000 / (published().tsc_khz / 1'000);
-    last_burst_ = now;
-    for (std::uint64_t i = 0; i < options.burst; ++i) {
-      const std::uint64_t payload[] = {log_writer.last() + 1, ~(log_writer.last() + 1)};
-      log_writer.append(payload);
-    }
-    log_writer.commit();
-    log_writer.read_back();
-    return 0;
-  }
-
- private:
-  static void log_mutations() {
-    for (std::size_t i = 0; i < kv.mutation_count(); ++i) {
-      const KvMutation& m = kv.mutation(i);
-      const std::uint64_t payload[] = {m.request.client, m.request.id, m.request.operation, m.request.key,
-                                       m.value,          m.sequence,   m.state_checksum};
-      log_writer.append(payload);
-    }
-    log_writer.commit();
-  }
-
-  const bool has_net_;
-  const std::uint32_t vector_;
-  CpuBlock& cpu_;
-  const IpStack stack_;
-  std::uint64_t acknowledged_ = 0;
-  std::uint64_t last_burst_ = 0;
 };
 
 struct FoundDevices {
@@ -266,7 +191,7 @@ void plan_jobs(Arena& arena, std::uint32_t cpus) {
   report("ready",
          {{" cpus=", page.cpu_count}, {" tsc_khz=", page.tsc_khz}, {" net=", found.net.has_value()}, {" disk_sectors=", disk.sectors()}});
 
-  Service service{found.net.has_value(), found.net ? found.net->gsi : 0, cpu};
+  Service service{options, cpu, found.net ? &net : nullptr, found.net ? found.net->gsi : 0, kv, log_writer};
   serve(service, Job{job_of(cpu), cpu}, cpu);
 }
 

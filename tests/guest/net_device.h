@@ -26,7 +26,7 @@ class NetDevice {
   void flush();
 
   void acknowledge_interrupt() { transport_.acknowledge_interrupt(); }
-  // Asks for interrupts (of transmit only when it lacks buffers). True: there is work already.
+  // Asks for the interrupt that there is work after: of receive, or while no buffer is free of transmit. True: there is work already.
   bool ask_interrupts();
 
  private:
