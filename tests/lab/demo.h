@@ -1,0 +1,46 @@
+// One run of the demo: a protected pair under load, a fault, and the outcome.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "net/base/clock.h"
+#include "net/base/result.h"
+#include "tests/lab/lab_pair.h"
+#include "tests/lab/outcome.h"
+
+namespace understudy::lab {
+
+struct DemoOptions {
+  Fault fault = Fault::kKill;
+  LabPair::Options pair;
+  Duration before = std::chrono::seconds{4};   // under load, before the fault
+  Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
+  Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
+};
+
+class Demo {
+ public:
+  // `say`: one line of progress.
+  Demo(const Clock& clock, DemoOptions options, std::function<void(const std::string&)> say)
+      : clock_{clock}, options_{std::move(options)}, say_{std::move(say)} {}
+
+  // An error: the run could not be made or judged. Inside tests/lab/lab, from its first network namespace.
+  Result<Outcome> run();
+  // After run(): what the daemons wrote.
+  std::string logs(std::size_t lines_each) const { return pair_ ? pair_->logs(lines_each) : std::string{}; }
+
+ private:
+  Result<void> stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const;
+  Result<void> strike_and_watch(Outcome& outcome);
+  void wait_until_settled(Outcome& outcome) const;
+
+  const Clock& clock_;
+  const DemoOptions options_;
+  const std::function<void(const std::string&)> say_;
+  std::unique_ptr<LabPair> pair_;
+};
+
+}  // namespace understudy::lab

@@ -1,0 +1,61 @@
+#include "tests/lab/fault.h"
+
+#include <array>
+#include <csignal>
+
+namespace understudy::lab {
+
+namespace {
+
+struct Entry {
+  Fault fault;
+  const char* name;
+  const char* description;
+};
+constexpr std::array<Entry, 4> kFaults{{
+    {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
+    {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
+    {Fault::kNic, "nic", "service NIC removed from host-a"},
+    {Fault::kPartition, "partition", "replication link cut at host-a's port of the switch"},
+}};
+
+constexpr Duration kCommandDeadline = std::chrono::seconds{5};
+
+}  // namespace
+
+std::optional<Fault> fault_of(std::string_view name) {
+  for (const auto& entry : kFaults) {
+    if (entry.name == name) return entry.fault;
+  }
+  return std::nullopt;
+}
+
+const char* name_of(Fault fault) { return kFaults[static_cast<std::size_t>(fault)].name; }
+const char* describe(Fault fault) { return kFaults[static_cast<std::size_t>(fault)].description; }
+std::optional<NodeId> kills(Fault fault) { return fault == Fault::kKill ? std::optional{NodeId::kA} : std::nullopt; }
+
+Result<void> strike(Fault fault, LabPair& pair, const Clock& clock) {
+  switch (fault) {
+    case Fault::kKill:
+      pair.node(NodeId::kA).signal(SIGKILL);
+      return {};
+    case Fault::kFreeze:
+      pair.node(NodeId::kA).signal(SIGSTOP);
+      return {};
+    case Fault::kNic:
+      // Both ends of the cable vanish, as when a driver's unbinding takes the interface away.
+      if (auto done = run_command(clock, {"ip", "-n", "host-a", "link", "delete", "svc0"}, kCommandDeadline); !done)
+        return std::move(done.error());
+      return {};
+    case Fault::kPartition:
+      // Out of the bridge: both ends keep their carrier, and only the frames between them vanish.
+      if (auto done = run_command(clock, {"ip", "link", "set", "a-rep", "nomaster"}, kCommandDeadline); !done)
+        return std::move(done.error());
+      return {};
+  }
+  return {};
+}
+
+void thaw(LabPair& pair) { pair.node(NodeId::kA).signal(SIGCONT); }
+
+}  // namespace understudy::lab

@@ -1,0 +1,128 @@
+#include "tests/lab/lab_pair.h"
+
+#include <fstream>
+#include <thread>
+
+#include <fmt/format.h>
+
+namespace understudy::lab {
+
+namespace {
+
+constexpr std::uintmax_t kDiskBytes = std::uintmax_t{64} << 20;
+constexpr auto kBothNodes = {NodeId::kA, NodeId::kB};
+constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
+
+Result<void> write_file(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file{path, std::ios::binary};
+  file << text;
+  if (!file.flush()) return Error::from_errno("write " + path.string());
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options options) {
+  for (const char* const program : {"understudyd", "understudy", "understudy-test-guest.elf"}) {
+    if (!std::filesystem::exists(options.programs / program))
+      return Error{ErrorCode::kNotFound, fmt::format("{} is not in {}: run deploy/setup", program, options.programs.string())};
+  }
+  std::unique_ptr<LabPair> pair{new LabPair{clock, std::move(options)}};
+  US_TRY(pair->write_files());
+  const auto& folder = pair->options_.folder;
+  US_ASSIGN(pair->witness_, pair->start_daemon("witness", {"witness", "--listen", kWitnessEndpoint, "--store",
+                                                           (folder / "witness-store").string(), "--new"}));
+  for (const NodeId id : kBothNodes) {
+    const auto& host = kHosts[static_cast<std::size_t>(id)];
+    US_ASSIGN(pair->nodes_[static_cast<std::size_t>(id)],
+              pair->start_daemon(host, {"run", "--config", (folder / (host + ".toml")).string()}));
+  }
+  return pair;
+}
+
+Result<std::unique_ptr<Child>> LabPair::start_daemon(const std::string& host, std::vector<std::string> arguments) const {
+  arguments.insert(arguments.begin(), (options_.programs / "understudyd").string());
+  return Child::start({.name = "understudyd on " + host,
+                       .network_namespace = host,
+                       .command = std::move(arguments),
+                       .log = options_.folder / (host + ".log")});
+}
+
+std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
+
+Result<void> LabPair::write_files() const {
+  for (const NodeId id : kBothNodes) {
+    US_TRY(write_file(options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".toml"), configuration(id)));
+    US_TRY(write_file(disk(id), ""));
+    std::error_code failed;
+    std::filesystem::resize_file(disk(id), kDiskBytes, failed);
+    if (failed) return Error{ErrorCode::kFailed, fmt::format("make disk {}: {}", disk(id).string(), failed.message())};
+  }
+  return {};
+}
+
+std::string LabPair::configuration(NodeId id) const {
+  const auto& host = kHosts[static_cast<std::size_t>(id)];
+  const int own = id == NodeId::kA ? 1 : 2;
+  const int peer = 3 - own;
+  const auto quoted = [&](const std::string& name) { return '"' + (options_.folder / name).string() + '"'; };
+  std::string text = fmt::format("[pair]\nname = \"lab\"\nnode = \"{}\"\ninitial_role = \"{}\"\n\n", name_of(id),
+                                 id == NodeId::kA ? "primary" : "secondary");
+  text += fmt::format("[vm]\nkernel = \"{}\"\ncmdline = \"mode=kv ip={} {}\"\nmemory_mib = 64\nvcpus = {}\n\n",
+                      (options_.programs / "understudy-test-guest.elf").string(), kGuestIp.text(), options_.guest_options, options_.vcpus);
+  text += fmt::format("[net]\ntap = \"tap-guest\"\nmac = \"{}\"\nguest_ip = \"{}\"\nservice_nic = \"svc0\"\n\n", kGuestMac.text(),
+                      kGuestIp.text());
+  text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));
+  text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
+  text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
+  text += fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
+  text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));
+  return text;
+}
+
+Result<void> LabPair::check_alive(std::optional<NodeId> struck) const {
+  const auto check = [](Child& child) -> Result<void> {
+    const auto ending = child.ending();
+    if (!ending) return {};
+    return Error{ErrorCode::kUnavailable, fmt::format("{} {}; its last words:\n{}", child.name(), *ending, child.last_log_lines(15))};
+  };
+  US_TRY(check(*witness_));
+  for (const NodeId id : kBothNodes) {
+    if (struck != id) US_TRY(check(*nodes_[static_cast<std::size_t>(id)]));
+  }
+  return {};
+}
+
+Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
+  const auto& host = kHosts[static_cast<std::size_t>(node)];
+  const std::vector<std::string> command{(options_.programs / "understudy").string(), "--socket",
+                                         (options_.folder / (host + ".sock")).string(), "status", "--json"};
+  auto said = run_command(clock_, command, deadline);
+  if (!said) return std::move(said.error()).within("ask " + host);
+  auto status = parse_node_status(*said);
+  if (!status) return std::move(status.error()).within("ask " + host);
+  return status;
+}
+
+Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {
+  const Instant give_up_at = clock_.now() + deadline;
+  while (true) {
+    US_TRY(check_alive());
+    auto status = this->status(NodeId::kA);
+    if (status && status->is_protected && status->runs_the_guest()) return status;
+    if (clock_.now() >= give_up_at)
+      return Error{ErrorCode::kTimeout,
+                   fmt::format("the pair was not protected within {:.0f} s; host-a says: {}\n{}", to_ms(deadline) / 1000,
+                               status ? fmt::format("{}: {}", status->role, status->reason) : status.error().text(), logs(10))};
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  }
+}
+
+std::string LabPair::logs(std::size_t lines_each) const {
+  std::string text;
+  for (const Child* child : {witness_.get(), nodes_[0].get(), nodes_[1].get()})
+    text += fmt::format("--- {}\n{}\n", child->name(), child->last_log_lines(lines_each));
+  return text;
+}
+
+}  // namespace understudy::lab

@@ -1,0 +1,60 @@
+// A pair as the lab runs it: two nodes and their witness as real processes on the lab's machines, with their configurations, disks and
+// logs in one folder.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "net/base/addresses.h"
+#include "net/base/clock.h"
+#include "net/base/ids.h"
+#include "net/base/result.h"
+#include "tests/lab/child.h"
+#include "tests/lab/node_status.h"
+
+namespace understudy::lab {
+
+inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
+inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
+
+// The machines' names, by NodeId, which are also those of their network namespaces.
+inline const std::array<std::string, 2> kHosts{"host-a", "host-b"};
+
+class LabPair {
+ public:
+  struct Options {
+    std::filesystem::path programs;  // holds understudyd, understudy and the test guest
+    std::filesystem::path folder;    // empty; for everything that the pair writes
+    unsigned vcpus = 1;
+    std::string guest_options;  // more words for the guest's command line
+  };
+  // Writes configurations and two equal disks, and starts witness and nodes, host-a as primary.
+  static Result<std::unique_ptr<LabPair>> start(const Clock& clock, Options options);
+
+  // kUnavailable when a process of the pair ended: the error holds its last log lines. `struck`: that node is expected to be gone.
+  Result<void> check_alive(std::optional<NodeId> struck = std::nullopt) const;
+  Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
+  // Until host-a says that the pair is protected.
+  Result<NodeStatus> wait_until_protected(Duration deadline) const;
+
+  Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
+  std::filesystem::path disk(NodeId id) const;
+  // Everything that the three daemons wrote, with headings.
+  std::string logs(std::size_t lines_each) const;
+
+ private:
+  LabPair(const Clock& clock, Options options) : clock_{clock}, options_{std::move(options)} {}
+  Result<void> write_files() const;
+  std::string configuration(NodeId id) const;
+  Result<std::unique_ptr<Child>> start_daemon(const std::string& host, std::vector<std::string> arguments) const;
+
+  const Clock& clock_;
+  const Options options_;
+  std::unique_ptr<Child> witness_;
+  std::array<std::unique_ptr<Child>, 2> nodes_;
+};
+
+}  // namespace understudy::lab

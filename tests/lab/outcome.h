@@ -1,0 +1,61 @@
+// What one run of the demo brought to light, and whether that is good: the figures, the verdict, and what speaks against it.
+//
+// Pure: the demo fills it in, the reports print it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/base/clock.h"
+#include "tests/lab/fault.h"
+#include "tests/lab/history.h"
+#include "tests/lab/node_status.h"
+#include "tests/lab/speakers.h"
+
+namespace understudy::lab {
+
+// One line of the timeline.
+struct TimelineEntry {
+  Instant at;
+  std::string who;  // "lab", "host-a", "client", "wire"
+  std::string name;
+  std::string text;
+};
+
+struct Outcome {
+  Fault fault = Fault::kKill;
+  Instant fault_at;
+  std::optional<Instant> thawed_at;
+
+  HistoryFindings history;
+  std::uint64_t acknowledged_before = 0;
+  std::uint64_t acknowledged_after = 0;
+  std::uint64_t acknowledged_after_thaw = 0;
+  std::uint64_t unanswered = 0;
+  Duration longest_silence{};
+  std::optional<Instant> first_reply_after;  // the reply that ended the silence around the fault
+
+  SpeakerFindings speakers;
+  std::uint64_t frames_missed = 0;                    // by the wire tap
+  std::array<std::optional<NodeStatus>, 2> statuses;  // at the end, by NodeId
+  std::uint64_t log_records_missing = 0;              // acknowledged changes that are not on the disk of the host that runs the guest
+  std::uint64_t log_records_checked = 0;
+  std::string background;  // what else went wrong, a sentence; empty: nothing
+};
+
+// The node that runs the guest at the end; nullopt when none or both say so.
+std::optional<NodeId> survivor(const Outcome& outcome);
+
+// Everything that speaks against the run, a sentence each. Empty: the verdict is good.
+std::vector<std::string> shortcomings(const Outcome& outcome);
+
+// The fault, what both nodes recorded after it, and what wire and client saw, in order of time.
+std::vector<TimelineEntry> timeline(const Outcome& outcome);
+
+// Fills in what follows from the replies: counts, longest silence while changes were asked for, first reply after the fault.
+void summarize_replies(Outcome& outcome, std::span<const AcknowledgedReply> replies, Instant reading_back_since);
+
+}  // namespace understudy::lab

@@ -1,0 +1,108 @@
+#include "tests/lab/report.h"
+
+#include <fmt/format.h>
+
+namespace understudy::lab {
+
+namespace {
+
+std::string json_text(std::string_view text) {
+  std::string out{"\""};
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      out += {'\\', c};
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+double ms_after_fault(const Outcome& outcome, Instant at) { return to_ms(at - outcome.fault_at); }
+
+// The moment of that name nearest after the fault, on either host.
+std::optional<Instant> moment(const Outcome& outcome, std::string_view name) {
+  for (const auto& entry : timeline(outcome)) {
+    if (entry.name == name) return entry.at;
+  }
+  return std::nullopt;
+}
+
+std::string optional_ms(const std::optional<double>& ms) { return ms ? fmt::format("{:.3f}", *ms) : "null"; }
+
+// From one moment of the timeline to a later one.
+std::optional<double> between_ms(const Outcome& outcome, std::string_view from, std::string_view to) {
+  const auto first = moment(outcome, from);
+  const auto second = moment(outcome, to);
+  if (!first || !second) return std::nullopt;
+  return to_ms(*second - *first);
+}
+
+}  // namespace
+
+std::string report_as_text(const Outcome& outcome) {
+  std::string text = fmt::format("\n  {:>10}\n", "ms");
+  for (const auto& entry : timeline(outcome))
+    text += fmt::format("  {:>10.1f}  {:<7} {:<18} {}\n", ms_after_fault(outcome, entry.at), entry.who, entry.name, entry.text);
+
+  const auto& history = outcome.history;
+  text += fmt::format("\n  acknowledged     {} before the fault, {} after\n", outcome.acknowledged_before, outcome.acknowledged_after);
+  text += fmt::format("  lost             {}\n  contradicted     {}\n  executed twice   {}\n  unanswered       {}\n", history.lost,
+                      history.contradicted, history.executed_twice, outcome.unanswered);
+  text += fmt::format("  on the disk      {} of {} acknowledged changes\n", outcome.log_records_checked - outcome.log_records_missing,
+                      outcome.log_records_checked);
+  text += fmt::format("  longest silence  {:.0f} ms, as the client saw it\n", to_ms(outcome.longest_silence));
+  const auto& hosts = outcome.speakers.hosts;
+  text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,
+                      hosts[1].frames, outcome.speakers.late + outcome.speakers.late_committed);
+  for (const NodeId id : {NodeId::kA, NodeId::kB}) {
+    const auto& status = outcome.statuses[static_cast<std::size_t>(id)];
+    text += fmt::format("  {:<16} {}\n", kHosts[static_cast<std::size_t>(id)],
+                        status ? fmt::format("{}, term {}: {}", status->role, status->term.raw(), status->reason) : "gone");
+  }
+  text += '\n';
+  for (const auto& example : history.examples) text += fmt::format("  history: {}\n", example);
+  for (const auto& example : outcome.speakers.examples) text += fmt::format("  wire: {}\n", example);
+  const auto against = shortcomings(outcome);
+  for (const auto& sentence : against) text += fmt::format("  against it: {}\n", sentence);
+
+  const auto last = survivor(outcome);
+  if (against.empty())
+    text += fmt::format(
+        "verdict: GOOD: {}: the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered\n",
+        name_of(outcome.fault), kHosts[static_cast<std::size_t>(*last)]);
+  else
+    text += fmt::format("verdict: BAD: {}: {}\n", name_of(outcome.fault), against.front());
+  return text;
+}
+
+std::string report_as_json(const Outcome& outcome) {
+  std::string events;
+  for (const auto& entry : timeline(outcome))
+    events += fmt::format("{}\n    {{\"ms\": {:.3f}, \"who\": {}, \"name\": {}, \"text\": {}}}", events.empty() ? "" : ",",
+                          ms_after_fault(outcome, entry.at), json_text(entry.who), json_text(entry.name), json_text(entry.text));
+  std::string against;
+  for (const auto& sentence : shortcomings(outcome)) against += (against.empty() ? "" : ", ") + json_text(sentence);
+  const auto last = survivor(outcome);
+  const auto& history = outcome.history;
+  const auto& speakers = outcome.speakers;
+  return fmt::format(
+      "{{\n  \"fault\": {}, \"good\": {}, \"against\": [{}],\n"
+      "  \"survivor\": {},\n"
+      "  \"acknowledged\": {{\"before\": {}, \"after\": {}, \"unanswered\": {}}},\n"
+      "  \"lost\": {}, \"contradicted\": {}, \"executedTwice\": {},\n"
+      "  \"disk\": {{\"checked\": {}, \"missing\": {}}},\n"
+      "  \"wire\": {{\"hostA\": {}, \"hostB\": {}, \"late\": {}, \"lateCommitted\": {}, \"missed\": {}}},\n"
+      "  \"longestSilenceMs\": {:.3f},\n"
+      "  \"faultToDetectedMs\": {}, \"faultToFirstPacketMs\": {}, \"restoreToFirstInstructionMs\": {},\n"
+      "  \"timeline\": [{}\n  ]\n}}\n",
+      json_text(name_of(outcome.fault)), against.empty(), against, last ? json_text(kHosts[static_cast<std::size_t>(*last)]) : "null",
+      outcome.acknowledged_before, outcome.acknowledged_after, outcome.unanswered, history.lost, history.contradicted,
+      history.executed_twice, outcome.log_records_checked, outcome.log_records_missing, speakers.hosts[0].frames, speakers.hosts[1].frames,
+      speakers.late, speakers.late_committed, outcome.frames_missed, to_ms(outcome.longest_silence),
+      optional_ms(between_ms(outcome, "fault", "detected")), optional_ms(between_ms(outcome, "fault", "first packet")),
+      optional_ms(between_ms(outcome, "granted", "first-instruction")), events);
+}
+
+}  // namespace understudy::lab
