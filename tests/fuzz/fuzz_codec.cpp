@@ -1,0 +1,130 @@
+// Every decoder of the network and of the stores that is below the sessions: whatever comes in is refused, or understood the same way again
+// after being encoded. The first byte chooses the decoder and whether the input is taken as it is, as the payload of a good envelope, or as
+// edits of a good message (random bytes alone seldom pass the first check).
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "failover/witness_codec.h"
+#include "input_reader.h"
+#include "net/base/check.h"
+#include "net/codec.h"
+#include "replication/sealed_record.h"
+
+namespace understudy {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+Bytes bytes_of(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
+
+const Envelope kEnvelope{.kind = kWitnessRequestKind, .pair = PairId{7}, .sender = NodeId::kB, .incarnation = Incarnation{22}};
+const ArbiterRecord kRecord{.term = Term{9},
+                            .mode = PairMode::kPair,
+                            .holder = {NodeId::kB, Incarnation{22}},
+                            .eligible = {{NodeId::kA, Incarnation{11}}, {NodeId::kB, Incarnation{22}}},
+                            .request = RequestId{5}};
+const Proposal kProposal{.kind = ProposalKind::kSwitchover,
+                         .request = RequestId{5},
+                         .expected_term = Term{8},
+                         .at_least = Term{9},
+                         .proposer = {NodeId::kB, Incarnation{22}},
+                         .peer = NodeIncarnation{NodeId::kA, Incarnation{11}}};
+
+Bytes good_input(unsigned decoder) {
+  switch (decoder) {
+    case 0:
+      return bytes_of(encode(kEnvelope, encode_witness_request({.call = 3, .what = kProposal}))[0].bytes());
+    case 1:
+      return encode_witness_request({.call = 3, .what = kProposal});
+    case 2:
+      return encode_witness_reply(
+          {.call = 3, .answer = ArbiterAnswer{.granted = true, .record = kRecord, .store = StoreId{1}, .reason = "r"}});
+    case 3:
+      return encode_witness_pair({.record = kRecord, .made_by = kProposal, .forgotten = Term{2}});
+    default:
+      return seal_record("pair/7", encode_witness_identity({.store = StoreId{4}, .amnesiac = true}));
+  }
+}
+
+void check_envelope(std::span<const std::byte> bytes, std::size_t shift) {
+  // At any address, as a transport hands it over.
+  const auto owner = std::make_shared<Bytes>(bytes.size() + shift);
+  std::ranges::copy(bytes, owner->begin() + static_cast<std::ptrdiff_t>(shift));
+  const auto decoded = decode_any_pair({Frame{std::span{*owner}.subspan(shift), owner}});
+  if (!decoded) return;
+  const auto again = decode(encode(decoded->envelope, decoded->payload.bytes()), decoded->envelope.pair);
+  US_CHECK(again && std::ranges::equal(again->payload.bytes(), decoded->payload.bytes()));
+  US_CHECK(again->envelope.term == decoded->envelope.term && again->envelope.kind == decoded->envelope.kind);
+  (void)decode_witness_request(decoded->payload.bytes());
+}
+
+void check_decoder(unsigned decoder, std::span<const std::byte> bytes, std::size_t shift) {
+  switch (decoder) {
+    case 0:
+      return check_envelope(bytes, shift);
+    case 1:
+      if (const auto request = decode_witness_request(bytes)) {
+        const auto again = decode_witness_request(encode_witness_request(*request));
+        US_CHECK(again && again->call == request->call && again->what == request->what);
+      }
+      return;
+    case 2:
+      if (const auto reply = decode_witness_reply(bytes)) {
+        const auto again = decode_witness_reply(encode_witness_reply(*reply));
+        US_CHECK(again && again->answer.has_value() == reply->answer.has_value());
+        if (reply->answer) US_CHECK(again->answer->record == reply->answer->record && again->answer->reason == reply->answer->reason);
+      }
+      return;
+    case 3:
+      if (const auto pair = decode_witness_pair(bytes)) {
+        US_CHECK(!pair->record || valid(*pair->record));
+        const auto again = decode_witness_pair(encode_witness_pair(*pair));
+        US_CHECK(again && *again == *pair);
+        // A record that passed may meet any proposal.
+        if (pair->made_by) (void)decide(*pair, *pair->made_by, WitnessIdentity{});
+      }
+      return;
+    default:
+      if (const auto payload = unseal_record("pair/7", bytes)) {
+        US_CHECK(seal_record("pair/7", *payload) == bytes_of(bytes));
+        (void)decode_witness_identity(*payload);
+      }
+  }
+}
+
+}  // namespace
+}  // namespace understudy
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace understudy;
+  InputReader input{data, size};
+  const unsigned choice = input.byte();
+  const unsigned decoder = choice % 5;
+  const std::size_t shift = input.byte() % 8;
+  const auto rest = std::as_bytes(std::span{data, size}).subspan(std::min<std::size_t>(size, 2));
+  switch (choice / 5 % 3) {
+    case 0:
+      check_decoder(decoder, rest, shift);
+      break;
+    case 1:
+      check_envelope(encode(kEnvelope, rest)[0].bytes(), shift);
+      break;
+    default: {
+      auto bytes = good_input(decoder);
+      while (!input.done()) {
+        const auto at = input.take<std::uint16_t>();
+        if (at % 16 == 15) {
+          bytes.resize(at / 16 % (bytes.size() + 16));
+        } else if (!bytes.empty()) {
+          bytes[at / 16 % bytes.size()] ^= static_cast<std::byte>(input.byte());
+        }
+      }
+      check_decoder(decoder, bytes, shift);
+    }
+  }
+  return 0;
+}
