@@ -8,6 +8,7 @@
 #include "failover/daemon/config.h"
 #include "failover/daemon/daemon.h"
 #include "failover/daemon/log_setup.h"
+#include "failover/daemon/probes.h"
 #include "failover/daemon/process.h"
 #include "failover/daemon/witness_daemon.h"
 #include "net/base/log.h"
@@ -97,7 +98,15 @@ int dispatch(int argc, char** argv) {
   witness->add_flag("--replacement", is_replacement, "make a store in place of a lost one: grants nothing until seeded")
       ->excludes(new_flag);
 
+  // For the daemon itself: a probe in a process of its own.
+  std::string probed;
+  CLI::App* const probe_nic = app.add_subcommand("probe-nic", "")->group("");
+  CLI::App* const probe_storage = app.add_subcommand("probe-storage", "")->group("");
+  for (CLI::App* const sub : {probe_nic, probe_storage}) sub->add_option("what", probed)->required();
+
   CLI11_PARSE(app, argc, argv);
+  if (probe_nic->parsed()) return run_nic_probe(probed);
+  if (probe_storage->parsed()) return run_storage_probe(probed);
   if (run->parsed()) return run_node(config);
   if (check->parsed()) return check_config(config);
   witness_options.store = store;

@@ -62,8 +62,6 @@ class RunningDaemon final : public Daemon {
   Result<void> start() {
     US_TRY(make_directory(config_.state_dir));
     US_TRY(make_directory(config_.socket.parent_path()));
-    // Before the threads: probes that may hang in the kernel are processes of their own, started while this one is small.
-    US_ASSIGN(probes_, Probes::prepare(config_));
     if (auto locked = lock_memory(); !locked) log(Severity::kWarning, "memory not locked", {{"reason", locked.error().text()}});
 
     US_ASSIGN(auto store, RocksDbStore::open(config_.state_dir / "store", config_.pair.id, config_.pair.node));
@@ -113,7 +111,7 @@ class RunningDaemon final : public Daemon {
     node.node = config_.pair.node;
     node.starts_as_primary = config_.pair.initial_primary;
     node.alone = config_.pair.alone;
-    node.probes = probes_->paths();
+    node.probes = Probes::paths();
     node.heartbeat_every = config_.timing.heartbeat;
     node.takeover_after = config_.timing.takeover_after;
     node.solo_after = config_.timing.solo_after;
@@ -130,7 +128,7 @@ class RunningDaemon final : public Daemon {
               OperatorServer::create(loop, config_.socket, [this](schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
                 runner_->serve(command, std::move(answer));
               }));
-    US_TRY(probes_->run(loop, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
+    US_ASSIGN(probes_, Probes::start(loop, config_, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
     log(Severity::kInfo, "started",
         {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
     runner_->start(started);

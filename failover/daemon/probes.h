@@ -1,26 +1,29 @@
-// The probes of this host, as configured: which paths there are, and their reports.
+// The probes of this host, as configured: which paths there are, and the processes that exercise them.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "failover/daemon/config.h"
-#include "failover/probe.h"
-#include "net/base/event_loop.h"
-#include "net/base/result.h"
+#include "failover/probe_process.h"
 
 namespace understudy {
 
+// Loop-owned.
 class Probes {
  public:
-  // Starts what must start before the daemon's threads do.
-  static Result<std::unique_ptr<Probes>> prepare(const DaemonConfig& config);
-  virtual ~Probes() = default;
+  static std::vector<ProbePath> paths() { return {ProbePath::kServiceNic, ProbePath::kStorage}; }
+  // Exercises every path from now on, each in a process of its own.
+  static Result<std::unique_ptr<Probes>> start(EventLoop& loop, const DaemonConfig& config, ProbeProcess::Report report);
 
-  virtual std::vector<ProbePath> paths() const = 0;
-  // Exercises every path from now on; reports come on `loop`, where this object is destroyed, too.
-  virtual Result<void> run(EventLoop& loop, std::function<void(ProbeReport)> report) = 0;
+ private:
+  std::vector<std::unique_ptr<ProbeProcess>> processes_;
 };
+
+// What these processes run: until the daemon is gone.
+int run_nic_probe(const std::string& interface);
+int run_storage_probe(const std::string& directory);
 
 }  // namespace understudy

@@ -1,0 +1,140 @@
+#include "failover/probe_process.h"
+
+#include <cstring>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <unistd.h>
+
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "failover/probe_wire.h"
+#include "net/base/log.h"
+#include "net/base/unique_fd.h"
+
+namespace understudy {
+
+namespace {
+
+class Watched final : public ProbeProcess {
+ public:
+  Watched(EventLoop& loop, ProbeProcessConfig config, Report report)
+      : loop_{loop}, config_{std::move(config)}, report_{std::move(report)}, last_report_at_{loop.clock().now()} {}
+
+  ~Watched() override {
+    loop_.cancel(watchdog_);
+    loop_.cancel(restart_);
+    end_process();
+  }
+
+  Result<void> spawn() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0) return Error::from_errno("start a probe: pipe");
+    pipe_ = UniqueFd{ends[0]};
+    const UniqueFd child_end{ends[1]};
+    if (::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK) < 0) return Error::from_errno("start a probe: fcntl");
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, child_end.get(), STDOUT_FILENO);
+    std::vector<char*> arguments;
+    for (const auto& argument : config_.command) arguments.push_back(const_cast<char*>(argument.c_str()));
+    arguments.push_back(nullptr);
+    // Signals as a program expects them, not as the daemon's threads have them.
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    const int error = ::posix_spawn(&pid_, arguments[0], &actions, &attributes, arguments.data(), environ);
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) {
+      pid_ = -1;
+      pipe_.reset();
+      return Error::from_errno("start the probe of the " + std::string{name_of(config_.path)}, error);
+    }
+    received_ = 0;
+    return loop_.watch(pipe_.get(), EPOLLIN, [this](std::uint32_t) { drain(); });
+  }
+
+  void watch_silence() {
+    watchdog_ = loop_.call_at(loop_.clock().now() + config_.deadline / 4, [this] {
+      const Instant now = loop_.clock().now();
+      const Duration silence = now - last_report_at_;
+      if (silence > config_.deadline) {
+        report_({.path = config_.path,
+                 .health = Health::kFailed,
+                 .started_at = last_report_at_,
+                 .completed_at = now,
+                 .text = "no answer for " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) +
+                         " ms: stuck in the kernel, or ended"});
+      }
+      watch_silence();
+    });
+  }
+
+ private:
+  void drain() {
+    while (true) {
+      const ssize_t count = ::read(pipe_.get(), record_.data() + received_, record_.size() - received_);
+      if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+      if (count <= 0) return ended();
+      received_ += static_cast<std::size_t>(count);
+      if (received_ < record_.size()) continue;
+      received_ = 0;
+      auto report = decode_probe(record_, config_.path);
+      if (!report) {
+        log(Severity::kError, "probe answers nonsense", {{"reason", report.error().text()}});
+        return ended();
+      }
+      last_report_at_ = std::max(last_report_at_, report->completed_at);
+      report_(std::move(*report));
+    }
+  }
+
+  void ended() {
+    end_process();
+    log(Severity::kWarning, "probe process ended; it is started again", {{"path", name_of(config_.path)}});
+    restart_ = loop_.call_at(loop_.clock().now() + config_.restart_after, [this] {
+      if (auto again = spawn(); !again) {
+        log(Severity::kError, "probe not started", {{"reason", again.error().text()}});
+        ended();
+      }
+    });
+  }
+
+  void end_process() {
+    if (pipe_) loop_.unwatch(pipe_.get());
+    pipe_.reset();
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      // Never waits: one that is stuck is reaped by init once this daemon is gone.
+      for (int tries = 0; tries < 20 && ::waitpid(pid_, nullptr, WNOHANG) == 0; ++tries) ::usleep(1000);
+    }
+    pid_ = -1;
+  }
+
+  EventLoop& loop_;
+  const ProbeProcessConfig config_;
+  const Report report_;
+  Instant last_report_at_;
+  UniqueFd pipe_;
+  pid_t pid_ = -1;
+  ProbeRecord record_{};
+  std::size_t received_ = 0;
+  EventLoop::TimerId watchdog_ = 0;
+  EventLoop::TimerId restart_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ProbeProcess>> ProbeProcess::start(EventLoop& loop, ProbeProcessConfig config, Report report) {
+  auto watched = std::make_unique<Watched>(loop, std::move(config), std::move(report));
+  US_TRY(watched->spawn());
+  watched->watch_silence();
+  return std::unique_ptr<ProbeProcess>{std::move(watched)};
+}
+
+}  // namespace understudy
