@@ -42,11 +42,14 @@ class AckWindow {
   // kCorrupt. Acks are cumulative.
   Result<bool> acked(const AckSource& from, Epoch epoch);
 
+  const AckSource& source() const { return source_; }
   Epoch committed() const { return committed_; }
   std::size_t in_flight() const { return sent_.size(); }
   bool full() const { return sent_.size() >= limits_.max_in_flight; }
   // The oldest epoch in flight has waited longer than ack_timeout.
   bool overdue(Instant now) const { return !sent_.empty() && now - sent_.front().at > limits_.ack_timeout; }
+  // When the oldest in flight becomes overdue; Instant::max() when there is none.
+  Instant overdue_at() const { return sent_.empty() ? Instant::max() : sent_.front().at + limits_.ack_timeout; }
   std::uint64_t stale_acks() const { return stale_acks_; }
 
  private:

@@ -27,6 +27,9 @@ class DiskStream {
   // The peer holds `bytes` more of what was taken: makes room for new writes. At most what was taken and not released since start_stream().
   virtual void release(std::size_t bytes) = 0;
 
+  // A write waits because too much is kept for the peer.
+  virtual bool blocked() const = 0;
+
   // The first transfer: reads a piece of the image (as of some moment between this call and the chunk's arrival), after the writes
   // submitted so far. One at a time. A piece that is all zeros comes as zeros.
   virtual void request_chunk(std::uint64_t offset_bytes, std::uint32_t length_bytes) = 0;

@@ -5,8 +5,8 @@
 //  - The gate's open epoch numbers the epochs: they rise over all sessions and terms, and never name two states.
 //  - An epoch ends when its interval is over and there is room for it: in the ack window, in the staging pool and on the link. Without room
 //    the epoch goes on, the guest runs, and its output waits; memory does not grow.
-//  - After a break what the peer has not acked is remembered for resume_within: pages are given back to the tracker, disk writes kept. When
-//    the same incarnation comes back with an epoch that we sent it in this object's life, it gets the rest; otherwise all.
+//  - After a session's end what the peer has not acked is remembered for resume_within, or until the guest's disk has to wait for it. When
+//    the same incarnation comes back with an epoch that we sent it, it gets what came after; otherwise all.
 //
 // Loop-owned: no thread, lock, socket or clock inside (the clock given is read to time the pause's steps). The owner decodes the link's
 // messages and passes them to receive(), and calls tick() at next_tick(), or sooner.
@@ -50,7 +50,6 @@ struct PrimaryConfig {
   unsigned max_rounds = 8;               // or after so many rounds
   std::size_t batch_pages = 256;         // 1 to kMaxBatchPages
   std::uint32_t disk_chunk_bytes = std::uint32_t{1} << 20;
-  bool disks_known_equal = false;  // at the first transfer to any peer: no image is sent (both were made equal by hand)
 };
 
 // The numbers of one committed epoch.
@@ -122,8 +121,10 @@ class PrimarySession {
 
   // Asks the peer for a session until it answers. Ends a running one without a word.
   void start(const PrimaryStart& start, Instant now);
-  // Ends the session and forgets the peer: going solo, or no longer primary. No event. Dirty tracking and the disks' streams end.
+  // Ends the session, if there is one; no event. A guest that stands after a final epoch goes on standing.
   void stop(Instant now);
+  // stop(), and forgets the peer at once: dirty tracking and the disks' streams end. Before the machine is no longer to be touched.
+  void forget();
   // The running session goes on in a higher term; without one, nothing.
   void raise_term(Term term, Instant now);
 
@@ -149,56 +150,58 @@ class PrimarySession {
 
  private:
   enum class Phase { kIdle, kHello, kTransfer, kEpochs };
+  enum class Final { kNone, kWanted, kSent, kDone };
   // An epoch sent and not acked: the record of what it held.
   struct InFlight {
     CommittedEpoch at;
     DirtyHarvest harvest;
     std::vector<std::vector<DiskWrite>> writes;  // per disk
-    std::vector<std::size_t> write_bytes;        // per disk, to be released
+    std::vector<std::size_t> release_bytes;      // per disk, at the ack
     EpochReport report;
     Instant resumed_at;
   };
-  // Kept over a break, until `until`: the peer's image as last known, and what came after.
+  // Kept after a session: what this peer's image can be caught up from. The epochs in in_flight_ belong to it.
   struct Retained {
-    Incarnation peer;
+    Incarnation peer;  // 0: whoever holds `base`
+    CommittedEpoch base;
     Instant until;
-    std::optional<CommittedEpoch> base;  // begin_from(); else the window's
   };
   struct Transfer;
 
   // primary_session.cpp: life, handshake, incoming
-  void on_welcome(const Welcome& welcome, const Envelope& envelope, Instant now);
-  void on_refuse(const Refuse& refuse, Instant now);
-  void on_ack(const Envelope& envelope, Instant now);
-  void on_reject(const Reject& reject, Instant now);
   void send_hello(Instant now);
-  void end_session(Instant now, bool retain);
-  void break_session(const std::string& reason, Instant now);
-  void forget();
+  void on_welcome(const Welcome& welcome, Instant now);
+  void on_refuse(const Refuse& refuse, Instant now);
+  void on_ack(const Envelope& from, Instant now);
   bool can_catch_up(const Welcome& welcome) const;
   void catch_up(Epoch base, Instant now);
-  Result<void> begin_transfer(Instant now);
-  Envelope envelope(MessageKind kind, Epoch epoch) const;
+  void end_session(Instant now);
+  void break_session(const std::string& reason, Instant now);
+  void forget_peer();
+  // Books in-flight epochs up to `epoch` as held by the peer; returns their reports.
+  std::vector<std::pair<CommittedEpoch, EpochReport>> settle(Epoch epoch, Instant now);
   void post(MessageKind kind, Epoch epoch, std::span<const std::byte> payload, std::vector<OwnedBytes> bulk = {});
-  bool flush();
+  bool flush();  // true when the outbox is empty
+  Instant due(Instant now) const;
 
   // primary_transfer.cpp: the full transfer
+  void begin_transfer(Instant now);
   void run_transfer(Instant now);
-  bool send_round(Instant now);
-  void send_disk_chunks(Instant now);
-  void send_taken_writes();
+  bool send_some_pages();
+  void send_chunks();
+  void send_writes_since();
   void on_progress(const Progress& progress, Instant now);
 
   // primary_epochs.cpp: ending epochs
   void run_epochs(Instant now);
-  void begin_epoch_end(Instant now);
+  bool has_room() const;
+  void end_epoch(Instant now);
   void run_capture(Instant now);
   void finish_capture(Instant now);
-  void abort_capture(const std::string& reason, Instant now);
+  void drop_capture();
   void send_pages(StagedPages staged);
-  std::size_t send_disk_writes(const std::vector<DiskWrite>& writes);
+  void send_disk_writes(std::uint16_t disk, std::span<const DiskWrite> writes);
   void fail_final(const std::string& reason);
-  bool has_room() const;
 
   const PrimaryConfig config_;
   CheckpointSource& source_;
@@ -217,18 +220,22 @@ class PrimarySession {
   AckWindow window_;
   std::deque<InFlight> in_flight_;
   std::optional<Retained> retained_;
-  std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: of aborted or un-acked epochs, before anything newer
-  bool streaming_ = false;
+  std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: taken from the stream, and older than what is in it now
+  bool tracking_ = false;
   bool first_committed_ = false;
 
+  // The epoch being sent.
   std::unique_ptr<Transfer> transfer_;
   std::unique_ptr<EpochCapture> capture_;
-  EpochDigest digest_;  // of the epoch being sent
-  EpochReport report_;  // ... its numbers
-  Epoch base_;          // ... what it builds on; 0 after a transfer
+  EpochDigest digest_;
+  EpochReport report_;
+  Epoch sending_;
+  Epoch base_;  // what it builds on; 0 after a transfer
   Instant epoch_began_;
-  bool final_wanted_ = false;
-  std::optional<Epoch> final_epoch_;
+  bool put_off_ = false;    // its interval is over, and there was no room
+  bool in_chunks_ = false;  // its pages don't fit into staging at once
+  Final final_ = Final::kNone;
+  Epoch final_epoch_;
   PrimaryStats stats_;
 };
 

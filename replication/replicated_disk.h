@@ -55,6 +55,7 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   void stop_stream() override;
   std::vector<DiskWrite> take_writes() override;
   void release(std::size_t bytes) override;
+  bool blocked() const override;
   void request_chunk(std::uint64_t offset_bytes, std::uint32_t length_bytes) override;
   std::optional<DiskWrite> poll_chunk() override;
 

@@ -114,17 +114,20 @@ class SecondarySession {
   };
 
   void on_hello(const DecodedMessage& message);
-  void on_begin(const Begin& begin);
+  Result<void> check_hello(const Hello& hello, const Envelope& from) const;
+  void on_begin(const DecodedMessage& message);
   void on_pages(const DecodedMessage& message);
   void on_disk(const DecodedMessage& message);
   void on_manifest(const DecodedMessage& message);
+  bool check_begun(const DecodedMessage& message);
   void commit(Epoch epoch);
-  Result<void> check_hello(const Hello& hello) const;
+  void follow(Term term);
+  void refuse_term(Term term);
   void reject(Epoch epoch, const Error& error);
+  void drop_session();
   void end_session(const std::string& reason);
-  void send_refusal(const Envelope& to, const std::string& reason);
   void send_due();
-  void send(MessageKind kind, Epoch epoch, std::span<const std::byte> payload);
+  bool send(MessageKind message, Term term, Session session, Epoch epoch, std::span<const std::byte> payload);
   bool disks_behind() const;
   std::optional<std::string> failed_disk() const;
 
@@ -136,6 +139,7 @@ class SecondarySession {
   std::vector<std::uint64_t> disk_bytes_;
 
   bool accepting_ = false;
+  std::string refusal_;  // why not
   Term floor_;
   std::optional<Running> session_;
   EpochStage stage_;

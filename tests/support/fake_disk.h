@@ -31,7 +31,8 @@ class FakeDiskStream final : public DiskStream {
 
   // False: too much un-acked, the guest has to wait.
   bool guest_write(std::uint64_t offset, std::span<const std::byte> bytes) {
-    if (streaming_ && unacked_ != 0 && unacked_ + bytes.size() > limit_) return false;
+    blocked_ = streaming_ && unacked_ != 0 && unacked_ + bytes.size() > limit_;
+    if (blocked_) return false;
     const auto copy = std::make_shared<DiskBytes>(bytes.begin(), bytes.end());
     DiskWrite write{
         .offset_bytes = offset, .length_bytes = static_cast<std::uint32_t>(bytes.size()), .zeros = false, .data = {*copy, copy}};
@@ -55,6 +56,7 @@ class FakeDiskStream final : public DiskStream {
   }
   void stop_stream() override {
     streaming_ = false;
+    blocked_ = false;
     unacked_ = 0;
     stream_.clear();
   }
@@ -63,6 +65,7 @@ class FakeDiskStream final : public DiskStream {
     US_CHECK(bytes <= unacked_);
     unacked_ -= bytes;
   }
+  bool blocked() const override { return blocked_; }
   void request_chunk(std::uint64_t offset, std::uint32_t length) override {
     const auto copy = std::make_shared<DiskBytes>(image_.begin() + static_cast<std::ptrdiff_t>(offset),
                                                   image_.begin() + static_cast<std::ptrdiff_t>(offset + length));
@@ -75,6 +78,7 @@ class FakeDiskStream final : public DiskStream {
  private:
   DiskBytes image_;
   bool streaming_ = false;
+  bool blocked_ = false;
   std::size_t unacked_ = 0;
   std::size_t limit_ = std::size_t{64} << 20;
   std::vector<DiskWrite> stream_;

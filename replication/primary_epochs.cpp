@@ -1,0 +1,193 @@
+// Ending epochs: when there is room, pause and capture; then, with the guest running again, encode and ship.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "net/base/check.h"
+#include "net/base/log.h"
+#include "replication/primary_transfer.h"
+
+namespace understudy {
+
+void PrimarySession::run_epochs(Instant now) {
+  flush();
+  if (window_.overdue(now))
+    return break_session("no ack of epoch " + std::to_string(in_flight_.front().at.epoch.raw()) + " for " +
+                             std::to_string(static_cast<long>(to_ms(config_.window.ack_timeout))) + " ms",
+                         now);
+  if (capture_) return run_capture(now);
+  if (final_ == Final::kSent || final_ == Final::kDone) return;  // the guest stands at its last epoch
+  if (now - epoch_began_ < config_.interval && final_ != Final::kWanted) return;
+  if (has_room()) {
+    put_off_ = false;
+    return end_epoch(now);
+  }
+  // The epoch goes on: the guest runs, its output waits.
+  if (!std::exchange(put_off_, true)) ++stats_.epochs_put_off;
+}
+
+bool PrimarySession::has_room() const { return outbox_.empty() && !window_.full() && staging_.free_buffers() > 0; }
+
+void PrimarySession::end_epoch(Instant now) {
+  US_CHECK(!capture_);
+  capture_ = std::make_unique<EpochCapture>(source_, clock_);
+  sending_ = gate_.open_epoch();
+  report_ = EpochReport{};
+  report_.full_transfer = phase_ == Phase::kTransfer;
+  auto captured = capture_->pause(config_.pause_deadline);
+  if (captured) captured = capture_->save();
+  if (captured) captured = capture_->harvest();
+  if (!captured) {
+    // Nothing was sent: the epoch just goes on, and ends at a later try.
+    drop_capture();
+    ++stats_.epochs_aborted;
+    epoch_began_ = now;
+    log(Severity::kWarning, "epoch not ended", {{"epoch", gate_.open_epoch()}, {"reason", captured.error().text()}});
+    if (final_ == Final::kWanted) fail_final(captured.error().text());
+    return;
+  }
+  epoch_began_ = now;
+  for (std::size_t d = 0; d < disks_.size(); ++d) {
+    for (DiskWrite& write : disks_[d]->take_writes()) {
+      write.disk = static_cast<std::uint16_t>(d);
+      unsent_writes_[d].push_back(std::move(write));
+    }
+  }
+  run_capture(now);
+}
+
+void PrimarySession::run_capture(Instant now) {
+  if (capture_->copy(staging_)) return finish_capture(now);
+  // More dirty pages than staging: ship what is staged, so that its buffers come back; the guest stands meanwhile.
+  if (!std::exchange(in_chunks_, true)) ++stats_.pauses_in_chunks;
+  for (StagedPages& staged : capture_->take_staged()) send_pages(std::move(staged));
+  flush();
+  if (now - capture_->paused_at() <= config_.max_pause) return;
+  ++stats_.epochs_aborted;
+  break_session("epoch " + std::to_string(gate_.open_epoch().raw()) + " dirtied more than " +
+                    std::to_string(staging_.buffers() * staging_.pages_each()) +
+                    " pages of staging, and the link did not carry it within " +
+                    std::to_string(static_cast<long>(to_ms(config_.max_pause))) + " ms",
+                now);
+}
+
+void PrimarySession::finish_capture(Instant now) {
+  const Epoch epoch = gate_.open_epoch();
+  gate_.close_epoch(epoch);  // the guest still stands: what it sends from its resume on belongs to the next
+  const bool is_final = final_ == Final::kWanted;
+  auto staged = capture_->take_staged();
+  if (auto resumed = capture_->resume(is_final); !resumed)
+    return break_session("epoch " + std::to_string(epoch.raw()) + ": " + resumed.error().text(), now);
+  report_.timings = capture_->timings();
+
+  const Instant encode_began = clock_.now();
+  for (StagedPages& pages : staged) send_pages(std::move(pages));
+  InFlight sent{.at = {start_.term, epoch},
+                .harvest = capture_->finish(),
+                .writes = std::exchange(unsent_writes_, std::vector<std::vector<DiskWrite>>(disks_.size())),
+                .release_bytes = std::vector<std::size_t>(disks_.size()),
+                .report = {},
+                .resumed_at = encode_began};
+  for (std::size_t d = 0; d < disks_.size(); ++d) {
+    for (const DiskWrite& write : sent.writes[d]) sent.release_bytes[d] += write.length_bytes;
+    if (!sent.writes[d].empty()) send_disk_writes(static_cast<std::uint16_t>(d), sent.writes[d]);
+    report_.disk_writes += sent.writes[d].size();
+    report_.disk_bytes += sent.release_bytes[d];
+  }
+  const OwnedBytes state = capture_->state();
+  report_.sent_bytes += state.bytes.size();
+  report_.dirty_pages = sent.harvest.pages().count();
+  post(kind::kManifest, epoch, encode_manifest(digest_.close(start_.term, epoch, base_, state.bytes)), {state});
+  report_.encode = clock_.now() - encode_began;
+  sent.report = report_;
+
+  if (transfer_) {
+    // The ack of the first epoch confirms all that went before it.
+    for (const auto& part : transfer_->unconfirmed)
+      if (part.release_disk) sent.release_bytes[*part.release_disk] += part.release_bytes;
+    transfer_.reset();
+    phase_ = Phase::kEpochs;
+  }
+  window_.sent(epoch, now);
+  in_flight_.push_back(std::move(sent));
+  ++stats_.epochs_sent;
+  base_ = epoch;
+  digest_ = EpochDigest{};
+  drop_capture();
+  if (is_final) {
+    final_ = Final::kSent;
+    final_epoch_ = epoch;
+  }
+  flush();
+}
+
+void PrimarySession::drop_capture() {
+  capture_.reset();
+  in_chunks_ = false;
+}
+
+void PrimarySession::send_pages(StagedPages staged) {
+  for (EncodedPart& part : encode_pages(std::move(staged), config_.batch_pages, digest_.parts())) {
+    digest_.add_pages(part.checksum, part.pages, part.zero_pages);
+    report_.zero_pages += part.zero_pages;
+    report_.sent_bytes += part.bulk_bytes;
+    if (transfer_ && !capture_) {
+      transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
+      transfer_->unconfirmed_bytes += part.bulk_bytes;
+      stats_.transfer_bytes += part.bulk_bytes;
+    }
+    post(kind::kPages, sending_, part.payload, std::move(part.bulk));
+  }
+}
+
+void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWrite> writes) {
+  constexpr std::size_t kMaxBatchBytes = std::size_t{4} << 20;
+  US_CHECK(disk < disks_.size());
+  while (!writes.empty()) {
+    std::size_t count = 0;
+    std::size_t bytes = 0;
+    while (count < writes.size() && count < kMaxBatchWrites && bytes < kMaxBatchBytes) bytes += writes[count++].length_bytes;
+    EncodedPart part = encode_disk_writes(writes.first(count), digest_.parts());
+    digest_.add_disk_writes(part.checksum, count, bytes);
+    report_.sent_bytes += part.bulk_bytes;
+    if (transfer_ && !capture_) {
+      transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
+      transfer_->unconfirmed_bytes += part.bulk_bytes;
+      stats_.transfer_bytes += part.bulk_bytes;
+    }
+    post(kind::kDiskWrites, sending_, part.payload, std::move(part.bulk));
+    writes = writes.subspan(count);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- switchover
+
+void PrimarySession::final_epoch(Instant now) {
+  if (!is_protecting() || final_ != Final::kNone) {
+    events_.final_epoch_failed(final_ != Final::kNone ? "a final epoch is under way already" : "no session with a whole image is up");
+    return;
+  }
+  final_ = Final::kWanted;
+  tick(now);
+}
+
+Result<void> PrimarySession::resume_guest(Instant now) {
+  const Final was = std::exchange(final_, Final::kNone);
+  if (was != Final::kSent && was != Final::kDone) return {};
+  epoch_began_ = now;
+  next_tick_ = due(now);
+  return source_.resume();
+}
+
+void PrimarySession::fail_final(const std::string& reason) {
+  const Final was = final_;
+  if (was != Final::kWanted && was != Final::kSent) return;
+  final_ = Final::kNone;
+  if (was == Final::kSent) {
+    if (auto resumed = source_.resume(); !resumed)
+      log(Severity::kError, "guest not resumed after a failed final epoch", {{"reason", resumed.error().text()}});
+  }
+  events_.final_epoch_failed(reason);
+}
+
+}  // namespace understudy
