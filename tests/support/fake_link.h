@@ -39,6 +39,8 @@ class FakeLink final : public Link {
     if (queue_.empty() || peer_ == nullptr) return false;
     Message message = std::move(queue_.front());
     queue_.pop_front();
+    // The receiver has its own copy, as with any transport: the sender's buffers come back now.
+    for (Frame& frame : message) frame = Frame::copy_of(frame.bytes());
     if (peer_->on_message_) peer_->on_message_(std::move(message));
     if (std::exchange(wants_room_, false) && on_writable_) on_writable_();
     return true;
