@@ -1,0 +1,162 @@
+// Probes: their judgement, their records, and what is told of a process that hangs, dies or lies.
+#include <condition_variable>
+#include <fcntl.h>
+#include <mutex>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "failover/probe_nic.h"
+#include "failover/probe_process.h"
+#include "failover/probe_storage.h"
+#include "failover/probe_wire.h"
+
+namespace understudy {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+constexpr Duration kLong = std::chrono::seconds{30};
+
+TEST(NicProbe, Judgement) {
+  const NicSnapshot good{.present = true, .up = true, .running = true, .tx_packets = 10, .tx_errors = 0};
+  const auto with = [&](auto change) {
+    NicSnapshot snapshot = good;
+    change(snapshot);
+    return snapshot;
+  };
+  struct Case {
+    const char* name;
+    NicSnapshot after;
+    const char* send_error;
+    Health health;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"transmits", with([](auto& s) { s.tx_packets = 11; }), "", Health::kHealthy, "transmits"},
+      {"gone", NicSnapshot{}, "", Health::kFailed, "no such interface"},
+      {"down", with([](auto& s) { s.up = false; }), "", Health::kFailed, "is down"},
+      {"no carrier", with([](auto& s) { s.running = false; }), "", Health::kFailed, "no carrier"},
+      {"counter stands", good, "", Health::kFailed, "does not transmit"},
+      {"counts errors", with([](auto& s) { s.tx_errors = 3; }), "", Health::kFailed, "counts errors"},
+      {"send refused", good, "no buffer space", Health::kFailed, "no buffer space"},
+      {"replaced meanwhile", with([](auto& s) { s.tx_packets = 1; }), "", Health::kHealthy, "transmits"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto report = judge_nic("svc0", good, c.after, c.send_error);
+    EXPECT_EQ(report.health, c.health);
+    EXPECT_THAT(report.text, HasSubstr("svc0"));
+    EXPECT_THAT(report.text, HasSubstr(c.says));
+  }
+}
+
+TEST(NicProbe, AnInterfaceThatIsNotThereFails) {
+  const auto report = NicProbe{"no-such-nic0"}.exercise();
+  EXPECT_EQ(report.health, Health::kFailed);
+  EXPECT_THAT(report.text, HasSubstr("no-such-nic0: no such interface"));
+}
+
+TEST(StorageProbe, ReadsBackWhatItWroteAndSaysWhenItCannot) {
+  const auto directory = std::filesystem::temp_directory_path() / ("understudy-probe-test-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(directory);
+  StorageProbe probe{directory};
+  const auto first = probe.exercise();
+  EXPECT_EQ(first.health, Health::kHealthy) << first.text;
+  EXPECT_THAT(probe.exercise().text, HasSubstr("canary 2"));
+  std::filesystem::remove_all(directory);
+  const auto gone = probe.exercise();
+  EXPECT_EQ(gone.health, Health::kFailed);
+  EXPECT_THAT(gone.text, HasSubstr("canary"));
+}
+
+TEST(ProbeRecord, SurvivesTheWireAndDamageIsRefused) {
+  ProbeReport report{.path = ProbePath::kStorage,
+                     .health = Health::kFailed,
+                     .started_at = Instant{Duration{5}},
+                     .completed_at = Instant{Duration{9}},
+                     .text = std::string(1000, 'x')};
+  const auto record = encode_probe(report);
+  const auto decoded = decode_probe(record, ProbePath::kStorage);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->health, Health::kFailed);
+  EXPECT_EQ(decoded->completed_at, Instant{Duration{9}});
+  EXPECT_EQ(decoded->text, std::string(decoded->text.size(), 'x')) << "cut, not mangled";
+  EXPECT_FALSE(decode_probe(record, ProbePath::kServiceNic)) << "another probe's";
+  for (const std::size_t at : {0u, 4u, 5u, 7u}) {
+    auto damaged = record;
+    damaged[at] = std::byte{0xEE};
+    EXPECT_FALSE(decode_probe(damaged, ProbePath::kStorage)) << "byte " << at;
+  }
+}
+
+TEST(ProbeProcess, EndsWhenNobodyReads) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ::close(ends[0]);
+  EXPECT_EQ(run_probe(ProbePath::kStorage, milliseconds{1}, ends[1], [] { return ProbeReport{}; }), 0);
+  ::close(ends[1]);
+}
+
+// Collects reports from a probe process until one satisfies the test.
+class ProbeProcessTest : public testing::Test {
+ protected:
+  std::optional<ProbeReport> first_report(std::vector<std::string> command, std::function<bool(const ProbeReport&)> wanted) {
+    const MonotonicClock clock;
+    const auto thread = LoopThread::start(clock, "probe-test");
+    if (!thread) return std::nullopt;
+    std::unique_ptr<ProbeProcess> process;
+    std::optional<ProbeReport> found;
+    std::mutex mutex;
+    std::condition_variable changed;
+    (*thread)->loop().post_and_wait(
+        [&] {
+          auto started = ProbeProcess::start((*thread)->loop(),
+                                             {.path = ProbePath::kStorage,
+                                              .command = std::move(command),
+                                              .deadline = milliseconds{100},
+                                              .restart_after = milliseconds{10}},
+                                             [&](ProbeReport report) {
+                                               const std::lock_guard lock{mutex};
+                                               if (!found && wanted(report)) found = report;
+                                               changed.notify_all();
+                                             });
+          if (started) process = std::move(*started);
+        },
+        kLong);
+    {
+      std::unique_lock lock{mutex};
+      changed.wait_for(lock, kLong, [&] { return found.has_value(); });
+    }
+    (*thread)->loop().post_and_wait([&] { process.reset(); }, kLong);
+    return found;
+  }
+};
+
+TEST_F(ProbeProcessTest, OneThatHangsIsAFailure) {
+  const auto report = first_report({"/bin/sleep", "60"}, [](const ProbeReport&) { return true; });
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->health, Health::kFailed);
+  EXPECT_THAT(report->text, HasSubstr("no answer for"));
+}
+
+TEST_F(ProbeProcessTest, OneThatDiesIsAFailureAndIsStartedAgain) {
+  const auto mark = std::filesystem::temp_directory_path() / ("understudy-probe-starts-" + std::to_string(::getpid()));
+  const auto report = first_report({"/bin/sh", "-c", "echo x >> " + mark.string()}, [&](const ProbeReport&) {
+    std::error_code ignored;
+    return std::filesystem::file_size(mark, ignored) >= 6;  // three starts
+  });
+  std::filesystem::remove(mark);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->health, Health::kFailed);
+}
+
+TEST_F(ProbeProcessTest, OneThatLiesIsAFailure) {
+  const auto report = first_report({"/usr/bin/yes"}, [](const ProbeReport&) { return true; });
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->health, Health::kFailed);
+}
+
+}  // namespace
+}  // namespace understudy
