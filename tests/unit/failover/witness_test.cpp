@@ -283,6 +283,9 @@ TEST_F(WitnessTest, GarbageIsCountedAndHarmsNobody) {
   zmq::socket_t vandal{context_->get(), ZMQ_DEALER};
   vandal.set(zmq::sockopt::linger, 1000);
   vandal.connect(server_->endpoint());
+  const auto text_of = [](const Frame& frame) {
+    return std::string_view{reinterpret_cast<const char*>(frame.bytes().data()), frame.bytes().size()};
+  };
   const auto send = [&](std::string_view bytes, bool more = false) {
     vandal.send(zmq::message_t{bytes.data(), bytes.size()}, more ? zmq::send_flags::sndmore : zmq::send_flags::none);
   };
@@ -292,15 +295,15 @@ TEST_F(WitnessTest, GarbageIsCountedAndHarmsNobody) {
   send("two", true);
   send("frames");
   const auto good = encode({.kind = kWitnessRequestKind, .pair = kPair}, encode_witness_request({.call = 1, .what = WitnessRead{}}))[0];
-  std::string_view text{reinterpret_cast<const char*>(good.bytes().data()), good.bytes().size()};
+  const auto text = text_of(good);
   send(text.substr(0, text.size() - 8));
   std::string flipped{text};
   flipped[40] = static_cast<char>(flipped[40] ^ 4);
   send(flipped);
-  const auto wrong_kind = encode({.kind = 5, .pair = kPair}, {})[0].bytes();
-  send({reinterpret_cast<const char*>(wrong_kind.data()), wrong_kind.size()});
-  const auto no_request = encode({.kind = kWitnessRequestKind, .pair = kPair}, std::as_bytes(std::span{"not capnp", 8}))[0].bytes();
-  send({reinterpret_cast<const char*>(no_request.data()), no_request.size()});
+  const auto wrong_kind = encode({.kind = 5, .pair = kPair}, {})[0];
+  send(text_of(wrong_kind));
+  const auto no_request = encode({.kind = kWitnessRequestKind, .pair = kPair}, std::as_bytes(std::span{"not capnp", 8}))[0];
+  send(text_of(no_request));
   EXPECT_TRUE(eventually([this] { return server_->counters().malformed == 8; }));
   EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
 }
