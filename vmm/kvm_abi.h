@@ -11,6 +11,8 @@
 
 #include <linux/kvm.h>
 
+#include "net/base/check.h"
+
 namespace understudy::kvm_abi {
 
 struct CountHeader {  // kvm_cpuid2, kvm_msrs
@@ -56,8 +58,22 @@ class Block {
   std::size_t count_;
   std::vector<std::uint64_t> words_;
 };
+// The same on the stack, for what is done in every pause: up to `Capacity` entries.
+template <class Header, class Entry, std::size_t Capacity>
+struct SmallBlock {
+  Header header{};
+  Entry entries[Capacity];
+  explicit SmallBlock(std::span<const Entry> from) {
+    US_CHECK(from.size() <= Capacity);
+    header.count = static_cast<std::uint32_t>(from.size());
+    std::ranges::copy(from, entries);
+  }
+};
+inline constexpr std::size_t kMaxMsrs = 512;
+using MsrBlock = SmallBlock<CountHeader, kvm_msr_entry, kMaxMsrs>;
+static_assert(offsetof(MsrBlock, entries) == sizeof(CountHeader));
+
 using CpuidBlock = Block<CountHeader, kvm_cpuid_entry2>;
-using MsrBlock = Block<CountHeader, kvm_msr_entry>;
 using MsrListBlock = Block<MsrListHeader, std::uint32_t>;
 
 }  // namespace understudy::kvm_abi

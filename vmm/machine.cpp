@@ -115,6 +115,13 @@ std::uint64_t Machine::exits() const {
 
 std::size_t Machine::serial_input(ConstBytes bytes) { return parts_->devices->serial().receive(bytes); }
 
+Machine::Parts::~Parts() {
+  for (const auto& vcpu : vcpus) vcpu->request_park();
+  for (const auto& vcpu : vcpus) {
+    while (!vcpu->wait_parked(std::chrono::steady_clock::now() + std::chrono::hours{1})) continue;
+  }
+}
+
 Result<void> Machine::Parts::on_every_vcpu(const std::function<Result<void>(unsigned)>& work) {
   std::vector<Result<void>> results(vcpus.size());
   for (unsigned i = 0; i < vcpus.size(); ++i) vcpus[i]->start_job([&results, &work, i] { results[i] = work(i); });

@@ -4,6 +4,8 @@
 
 namespace understudy {
 
+static_assert(Machine::kMaxStateBytes == kMaxMachineStateBytes);
+
 Result<std::span<const std::byte>> Machine::save() {
   auto& parts = *parts_;
   if (parts.life != Parts::Life::kPaused && parts.life != Parts::Life::kBooted && parts.life != Parts::Life::kRestored)
@@ -58,9 +60,15 @@ Result<void> Machine::Parts::apply(const DecodedMachineState& decoded) {
   };
   US_TRY(on_every_vcpu(restore_one));
   US_TRY(restore_interrupt_controllers(vm, decoded.state().interrupts));
+  if (other_cpuid) {
+    US_ASSIGN(const CpuidTable visible, get_cpuid(vcpus.front()->fd()));
+    fit.fingerprint.cpu_feature_words = feature_words(visible);
+  }
   cpuid = guest_cpuid;
-  state.cpuid = guest_cpuid;
   guest_tsc_khz = frequency.value_or(guest_tsc_khz);
+  fit.fingerprint.tsc_khz = guest_tsc_khz;
+  state.fingerprint = fit.fingerprint;
+  state.cpuid = cpuid;
   for (unsigned i = 0; i < vcpus.size(); ++i) {
     state.vcpus[i].tsc_offset = decoded.state().vcpus[i].tsc_offset;
     state.vcpus[i].tsc_deadline = decoded.state().vcpus[i].has_tsc_deadline ? decoded.state().vcpus[i].tsc_deadline : 0;

@@ -28,6 +28,8 @@ struct Machine::Parts {
 
   Parts(MachineConfig c, std::shared_ptr<GuestMemory> m, const Clock& k, Kvm handle, KvmVm machine)
       : config{std::move(c)}, memory{std::move(m)}, clock{k}, kvm{std::move(handle)}, vm{std::move(machine)} {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
 
   // Fixed once create() is done.
   const MachineConfig config;
@@ -53,6 +55,9 @@ struct Machine::Parts {
   std::optional<MachineEvent> event;  // guarded by event_mutex
 
   std::vector<std::unique_ptr<Vcpu>> vcpus;
+
+  // No vCPU may be in guest_ended(), which visits them all, while the first of them goes.
+  ~Parts();
 
   Result<void> build();
   Result<void> build_vcpus();

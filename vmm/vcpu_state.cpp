@@ -18,25 +18,29 @@ constexpr std::uint32_t kMtrrFixed[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26A
 constexpr std::uint32_t kMtrrDefaultType = 0x2FF;
 constexpr std::uint32_t kFirstMachineCheckControl = 0x400;
 constexpr std::uint32_t kMachineCheckBanks = 32;
+constexpr std::uint32_t kMsrWallClockOld = 0x11;
+constexpr std::uint32_t kMsrWallClock = 0x4B56'4D00;
 
 Result<void> get_msrs(int fd, std::span<kvm_msr_entry> entries) {
   kvm_abi::MsrBlock block{entries};
-  US_ASSIGN(const int got, kvm_ioctl(fd, kvm_abi::kGetMsrs, block.header(), "KVM_GET_MSRS"));
+  US_ASSIGN(const int got, kvm_ioctl(fd, kvm_abi::kGetMsrs, &block, "KVM_GET_MSRS"));
   if (static_cast<std::size_t>(got) != entries.size())
     return Error{ErrorCode::kFailed, fmt::format("KVM_GET_MSRS: MSR {:#x} cannot be read", entries[static_cast<std::size_t>(got)].index)};
-  std::ranges::copy(block.entries(), entries.begin());
+  std::ranges::copy(std::span{block.entries}.first(entries.size()), entries.begin());
   return {};
 }
 
 Result<void> set_msrs(int fd, std::span<const kvm_msr_entry> entries) {
   kvm_abi::MsrBlock block{entries};
-  US_ASSIGN(const int set, kvm_ioctl(fd, kvm_abi::kSetMsrs, block.header(), "KVM_SET_MSRS"));
+  US_ASSIGN(const int set, kvm_ioctl(fd, kvm_abi::kSetMsrs, &block, "KVM_SET_MSRS"));
   if (static_cast<std::size_t>(set) != entries.size()) {
     const auto& failed = entries[static_cast<std::size_t>(set)];
     return Error{ErrorCode::kRefused, fmt::format("KVM_SET_MSRS: MSR {:#x} does not take {:#x}", failed.index, failed.data)};
   }
   return {};
 }
+
+bool is_wall_clock(std::uint32_t index) { return index == kMsrWallClockOld || index == kMsrWallClock; }
 
 kvm_device_attr tsc_offset_attribute(std::uint64_t* offset) {
   kvm_device_attr attribute{};
@@ -69,7 +73,9 @@ VcpuAbilities find_vcpu_abilities(int vcpu_fd, std::size_t xsave_bytes, std::spa
   VcpuAbilities abilities;
   abilities.xsave_bytes = xsave_bytes;
   for (const std::uint32_t index : candidates) {
-    if (index == kMsrTsc) continue;  // writing it moves the clock
+    if (index == kMsrTsc) continue;      // writing it moves the clock
+    if (is_wall_clock(index)) continue;  // writing it makes KVM write guest memory; a guest asks once, and never reads it back
+    if (abilities.msrs.size() + 1 == kvm_abi::kMaxMsrs) break;
     const auto value = read_msr(vcpu_fd, index);
     if (!value || !write_msr(vcpu_fd, index, *value)) continue;
     if (index == kMsrTscDeadline)

@@ -1,6 +1,7 @@
 // Boot, run, pause, and the ways in which a guest ends.
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "machine_fixture.h"
 #include "vmm/kvm.h"
@@ -126,6 +127,16 @@ TEST(MachineRun, StartsItsOtherProcessors) {
     ASSERT_TRUE(event.has_value()) << vcpus;
     EXPECT_EQ(event->kind, MachineEventKind::kPowerOff) << event->text;
     EXPECT_EQ(guest.word(0x30008) & 0xFFFF, vcpus - 1);
+  }
+}
+
+// A vCPU that ends the guest visits all the others, while the machine is being taken down.
+TEST(MachineRun, MayBeDestroyedAtAnyMoment) {
+  for (int round = 0; round < 20; ++round) {
+    auto guest = boot_machine(smp_guest(), 4);
+    ASSERT_OK(guest.machine->resume());
+    std::this_thread::sleep_for(std::chrono::microseconds{round * 200});
+    guest.machine.reset();
   }
 }
 
