@@ -63,13 +63,15 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   ReplicatedDiskStats stats() const;
 
  private:
-  struct Completions;  // shared with requests that outlive this object
+  void keep(std::uint64_t offset_bytes, const OwnedBytes& data);  // under mutex_
+  struct Completions;                                             // shared with requests that outlive this object
   struct Chunk;
   ReplicatedDisk(std::shared_ptr<DiskImage> image, ReplicatedDiskConfig config, std::shared_ptr<Completions> completions);
 
   const std::shared_ptr<DiskImage> image_;
   const ReplicatedDiskConfig config_;
-  const std::uint64_t owner_;
+  const std::uint64_t owner_;        // of the guest's requests
+  const std::uint64_t chunk_owner_;  // of the session's reads
   std::shared_ptr<Completions> completions_;
   std::shared_ptr<Chunk> chunk_;  // session's loop only
 
