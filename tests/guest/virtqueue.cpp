@@ -9,7 +9,7 @@ constexpr std::uint16_t kNoNotify = 1;
 
 std::uint16_t load(const std::uint16_t& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
 void store(std::uint16_t& word, std::uint16_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
-void full_fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void full_fence() { asm volatile("mfence" ::: "memory"); }
 
 // 2.7.10: whether moving the index from `before` to `now` passed `event`.
 bool passed(std::uint16_t event, std::uint16_t now, std::uint16_t before) {

@@ -61,6 +61,8 @@ TEST(GuestRestore, IsBitExactUnderTraffic) {
     dice.run_on(2'000);
     host->kill();
 
+    const guest::TortureVerdict verdict = guest::check_torture(checkpoint.memory);
+    EXPECT_TRUE(verdict.whole()) << *verdict.contradiction;
     auto twin = restore_checkpoint(config, checkpoint);
     const auto memory = twin->memory()->file();
     EXPECT_EQ(std::memcmp(memory.data(), checkpoint.memory.data(), memory.size()), 0) << "restore() wrote to memory";
