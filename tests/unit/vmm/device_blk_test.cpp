@@ -213,6 +213,14 @@ TEST_F(BlkTest, HeadInFlightCannotComeAgain) {
   EXPECT_EQ(status(request), kUnanswered);
 }
 
+TEST_F(BlkTest, WakingWithoutAReadyQueueIsHarmless) {
+  ASSERT_TRUE(driver_->negotiate(kFeatures));
+  driver_->driver_ok();
+  signal_fd(backend_->completion_fd());
+  kick();
+  EXPECT_FALSE(needs_reset());
+}
+
 TEST_F(BlkTest, CompletesInTheBackendsOrder) {
   backend_->hold();
   const auto first = read(0, kData, kSector);

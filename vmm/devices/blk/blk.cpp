@@ -233,7 +233,7 @@ void Blk::reap() {
     if (count < completed.size()) break;
   }
   note_oldest();
-  if (!live()) return;
+  if (!runs(0)) return;
   publish(0);
   pump();
 }
@@ -244,7 +244,7 @@ void Blk::complete(std::uint16_t head) {
   const bool is_read = request.operation == BlockOperation::kRead;
   if (is_read) mark_read(request);
   // After a reset or a broken ring nobody waits for it.
-  if (live()) {
+  if (runs(0)) {
     const std::byte ok{VIRTIO_BLK_S_OK};
     US_CHECK(memory().write(request.status_address, {&ok, 1}));
     queue(0).push(head, static_cast<std::uint32_t>(is_read ? request.data_bytes + 1 : 1));
@@ -267,7 +267,7 @@ void Blk::on_quiesce() {
 
 void Blk::on_resume() {
   completions_.arm();
-  if (live() && queue(0).active()) take_again();
+  if (runs(0)) take_again();
   restored_heads_.clear();
 }
 

@@ -52,12 +52,12 @@ Net::Net(VirtioSlot slot, Host host, const MacAddress& mac, std::shared_ptr<NetB
               std::uint64_t count = 0;
               [[maybe_unused]] const auto got = ::read(room_.fd(), &count, sizeof count);
               waiting_for_room_ = false;
-              if (live() && queue(kTransmitQueue).active()) pump_transmit();
+              if (runs(kTransmitQueue)) pump_transmit();
             }},
       arrival_{loop(), backend_->receive_fd(),
                [this] {
                  Turn turn{*this};
-                 if (turn && live() && queue(kReceiveQueue).active()) {
+                 if (turn && runs(kReceiveQueue)) {
                    pump_receive();
                  } else {
                    arrival_.disarm();  // frames wait in the backend until the driver runs

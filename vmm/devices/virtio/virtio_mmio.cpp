@@ -86,7 +86,7 @@ void VirtioMmio::on_notified(unsigned index) {
   drain(queues_[index]->notify.get());
   Turn turn{*this};
   // A notification while quiesced is not lost: resume() looks at every queue.
-  if (turn && live() && queue(index).active()) work(index);
+  if (turn && runs(index)) work(index);
 }
 
 Result<void> VirtioMmio::quiesce() {
@@ -111,7 +111,7 @@ void VirtioMmio::resume() {
   if (std::exchange(restored_, false)) interrupt_due_ = true;
   on_resume();
   for (unsigned i = 0; i < queue_count(); ++i)
-    if (live() && queue(i).active()) work(i);
+    if (runs(i)) work(i);
 }
 
 void VirtioMmio::detach() {

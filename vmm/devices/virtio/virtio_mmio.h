@@ -88,6 +88,8 @@ class VirtioMmio : public Device {
 
   // In a turn:
   bool live() const { return live_ && !failed_; }  // between DRIVER_OK and reset, and sound
+  // A driver may run without having made a queue ready: the ring may be touched only if this holds.
+  bool runs(unsigned index) const { return live() && queues_[index]->ring.active(); }
   Virtqueue& queue(unsigned index) { return queues_[index]->ring; }
   // Shows the driver what was pushed, with an interrupt at the turn's end if it wants one.
   void publish(unsigned index) { interrupt_due_ |= queue(index).publish(); }

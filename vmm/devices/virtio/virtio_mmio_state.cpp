@@ -8,7 +8,7 @@
 namespace understudy {
 namespace {
 
-bool runs(std::uint32_t status, bool reset_pending) {
+bool driver_runs(std::uint32_t status, bool reset_pending) {
   return (status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && (status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0 && !reset_pending;
 }
 
@@ -71,7 +71,7 @@ Result<VirtioMmio::TransportState> VirtioMmio::parse_transport(schema::VirtioTra
                             .next_available = queue.getNextAvailable(),
                             .next_used = queue.getNextUsed()});
     const QueueState& parsed = state.queues.back();
-    if (parsed.ready && runs(state.status, state.reset_pending)) US_TRY(Virtqueue::check(*slot_.memory, parsed));
+    if (parsed.ready && driver_runs(state.status, state.reset_pending)) US_TRY(Virtqueue::check(*slot_.memory, parsed));
   }
   return state;
 }
@@ -91,7 +91,7 @@ void VirtioMmio::restore_transport(const TransportState& state) {
     queues_[i]->ring.deactivate();
   }
   live_ = false;
-  if (runs(status_, reset_pending_)) {
+  if (driver_runs(status_, reset_pending_)) {
     go_live();
     US_CHECK(live_);  // the queues were checked
   }
