@@ -86,7 +86,7 @@ bool EventLoop::post_and_wait(Callback message, Duration deadline) {
 }
 
 void EventLoop::run() {
-  thread_ = std::this_thread::get_id();
+  thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   std::array<epoll_event, 64> events;
   while (!stopping_.load(std::memory_order_acquire)) {
     arm_timer();

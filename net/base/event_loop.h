@@ -46,7 +46,7 @@ class EventLoop {
 
   void run();   // until stop()
   void stop();  // any thread; idempotent
-  bool on_loop_thread() const { return std::this_thread::get_id() == thread_; }
+  bool on_loop_thread() const { return std::this_thread::get_id() == thread_.load(std::memory_order_relaxed); }
   const Clock& clock() const { return clock_; }
 
   // Time of the loop's latest turn: evidence that the loop lives. Any thread.
@@ -65,7 +65,7 @@ class EventLoop {
   const UniqueFd epoll_;
   const UniqueFd wake_;
   const UniqueFd timer_;
-  std::thread::id thread_;
+  std::atomic<std::thread::id> thread_;  // asked by other threads, too, also while run() begins
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> last_tick_ns_{0};
   std::unordered_map<int, std::shared_ptr<Watch>> watches_;
