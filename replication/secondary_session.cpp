@@ -125,6 +125,7 @@ void SecondarySession::on_hello(const DecodedMessage& message) {
   }
   if (session_ && session_->id == from.session) {
     if (session_->begun) return;  // a late copy
+    session_->term = from.term;   // asked again, in a term raised meanwhile
   } else {
     if (session_) end_session("the primary began another session");
     stage_.begin(committed_.epoch);

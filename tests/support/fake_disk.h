@@ -70,10 +70,16 @@ class FakeDiskStream final : public DiskStream {
     const auto copy = std::make_shared<DiskBytes>(image_.begin() + static_cast<std::ptrdiff_t>(offset),
                                                   image_.begin() + static_cast<std::ptrdiff_t>(offset + length));
     const bool zeros = std::all_of(copy->begin(), copy->end(), [](std::byte byte) { return byte == std::byte{0}; });
+    polls_ = 0;
     chunk_ = DiskWrite{.offset_bytes = offset, .length_bytes = length, .zeros = zeros, .data = {}};
     if (!zeros) chunk_->data = OwnedBytes{*copy, copy};
   }
-  std::optional<DiskWrite> poll_chunk() override { return std::exchange(chunk_, std::nullopt); }
+  std::optional<DiskWrite> poll_chunk() override {
+    if (!chunk_ || polls_++ < slow_polls_) return std::nullopt;
+    return std::exchange(chunk_, std::nullopt);
+  }
+  // A chunk is read at its request, and arrives after so many polls in vain.
+  void set_slow_chunks(unsigned polls) { slow_polls_ = polls; }
 
  private:
   DiskBytes image_;
@@ -83,6 +89,8 @@ class FakeDiskStream final : public DiskStream {
   std::size_t limit_ = std::size_t{64} << 20;
   std::vector<DiskWrite> stream_;
   std::optional<DiskWrite> chunk_;
+  unsigned polls_ = 0;
+  unsigned slow_polls_ = 0;
 };
 
 // The secondary's. set_stuck(true) lets a backlog grow.
