@@ -117,11 +117,7 @@ class WitnessClient::Impl {
 
 Result<std::unique_ptr<WitnessClient>> WitnessClient::create(EventLoop& loop, std::shared_ptr<ZmqContext> context,
                                                              const WitnessClientConfig& config) {
-  const ZmqLimits limits{.queue_messages = config.max_outstanding,
-                         .max_frame_bytes = 16 << 10,
-                         .max_frames = 1,
-                         .heartbeat_interval = std::chrono::seconds{1},
-                         .heartbeat_timeout = std::chrono::seconds{5}};
+  const ZmqLimits limits{.queue_messages = config.max_outstanding, .max_frame_bytes = 16 << 10, .max_frames = 1};
   US_ASSIGN(auto socket, ZmqSocket::create(loop, std::move(context), ZMQ_DEALER, limits));
   auto impl = std::make_unique<Impl>(loop, config, std::move(socket));
   if (auto opened = impl->open(); !opened) return std::move(opened.error()).within("witness");

@@ -13,11 +13,7 @@ namespace understudy {
 
 namespace {
 // Requests and answers are small; so is what waits of them.
-constexpr ZmqLimits kLimits{.queue_messages = 256,
-                            .max_frame_bytes = 16 << 10,
-                            .max_frames = 2,  // the sender's name, the envelope
-                            .heartbeat_interval = std::chrono::seconds{1},
-                            .heartbeat_timeout = std::chrono::seconds{5}};
+constexpr ZmqLimits kLimits{.queue_messages = 256, .max_frame_bytes = 16 << 10, .max_frames = 2};  // the sender's name, the envelope
 }  // namespace
 
 class WitnessServer::Impl {

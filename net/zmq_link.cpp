@@ -134,8 +134,7 @@ Result<std::unique_ptr<ZmqLink>> ZmqLink::create(EventLoop& loop, std::shared_pt
                          .max_frame_bytes = config.max_frame_bytes,
                          .max_frames = config.max_frames + 1,  // the sender's name comes with them
                          .reconnect_interval = config.reconnect_interval,
-                         .heartbeat_interval = config.heartbeat_interval,
-                         .heartbeat_timeout = config.heartbeat_timeout};
+                         .dead_after = config.dead_after};
   US_ASSIGN(auto socket, ZmqSocket::create(loop, context, ZMQ_ROUTER, limits));
   auto impl = std::make_unique<Impl>(config, std::move(socket));
   if (auto opened = impl->open(loop, *context); !opened) return std::move(opened.error()).within("link to " + config.peer_name);

@@ -27,10 +27,9 @@ struct ZmqLinkConfig {
   std::size_t max_frame_bytes = std::size_t{32} << 20;  // a peer that sends a larger frame is disconnected
   std::size_t max_frames = 1024;                        // a message of more frames is dropped and counted
   Duration reconnect_interval = std::chrono::milliseconds{50};
-  // A connection on which nothing arrives for heartbeat_timeout is closed, to be made anew: a dead host, a cut cable. Zero: never. It also
-  // closes on a peer that lets its receive queue stay full for as long.
-  Duration heartbeat_interval = std::chrono::milliseconds{500};
-  Duration heartbeat_timeout = std::chrono::seconds{5};
+  // A TCP connection on which nothing is acknowledged for so long is closed, to be made anew: a dead host, a cut cable, a peer that lets
+  // its receive queue stay full.
+  Duration dead_after = std::chrono::seconds{5};
 };
 
 // "understudy/<pair>/<a|b>"

@@ -28,8 +28,8 @@ struct ZmqLimits {
   std::size_t max_frame_bytes = std::size_t{1} << 20;
   std::size_t max_frames = 16;
   Duration reconnect_interval = std::chrono::milliseconds{50};
-  Duration heartbeat_interval{};  // zero: none
-  Duration heartbeat_timeout{};
+  // A TCP connection whose bytes stay unacknowledged for so long is closed, to be made anew.
+  Duration dead_after = std::chrono::seconds{5};
 };
 
 struct ZmqIncoming {

@@ -29,6 +29,8 @@ class Egress {
 
   // Tells the segment where the guest lives, several times. Any thread.
   void announce();
+  // Drops frames for the guest that arrived before it came here. While the machine does not run. Any thread.
+  void discard_waiting() { port_->discard_waiting(); }
   // Calls `sent` once, on the egress thread, when the next of the guest's frames has left. Before the gate may open. Any thread.
   void on_next_release(std::function<void()> sent) { port_->arm_first_send(std::move(sent)); }
 

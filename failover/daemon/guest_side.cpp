@@ -116,6 +116,7 @@ void GuestSide::take_over(Term term) {
   if (auto restored = machine_->restore(image->state.bytes); !restored) return fail(restored.error());
   deps_.timeline.record("restored", term, fmt::format("epoch {} of term {}", image->at.epoch.raw(), image->at.term.raw()));
   secondary_.reset();
+  egress_.discard_waiting();
   egress_.on_next_release([timeline = &deps_.timeline, term] { timeline->record("first-release", term); });
   // A switchover keeps the old primary as the peer, whose image is this very state: go on from it without a full transfer.
   if (egress_.gate()->stats().mode == EgressMode::kPair) {

@@ -1,5 +1,6 @@
 #include "failover/daemon/watched_port.h"
 
+#include <array>
 #include <cstring>
 
 namespace understudy {
@@ -14,6 +15,15 @@ void WatchedPort::arm_first_send(std::function<void()> sent) {
   if (armed_.load(std::memory_order_acquire)) return;
   first_sent_ = std::move(sent);
   armed_.store(true, std::memory_order_release);
+}
+
+void WatchedPort::discard_waiting() {
+  std::array<std::byte, 2048> buffer;  // a longer frame is dropped by the port itself
+  // Bounded, should frames arrive as quickly as they are dropped.
+  for (int i = 0; i < 10'000; ++i) {
+    const auto received = port_->receive(buffer);
+    if (!received || !*received) return;
+  }
 }
 
 Result<void> WatchedPort::send(std::span<const std::byte> frame) {

@@ -22,6 +22,9 @@ class WatchedPort final : public PacketPort {
   Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override;
   int fd() const override { return port_->fd(); }
 
+  // Drops what waits outside: on a secondary nobody reads, so what is there when the guest begins is old. Only while nobody receives.
+  void discard_waiting();
+
   // The port itself, for frames that are not the guest's own.
   PacketPort& unwatched() { return *port_; }
 

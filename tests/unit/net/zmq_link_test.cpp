@@ -11,7 +11,6 @@
 #include <zmq.hpp>
 
 #include "tests/unit/net/loop_fixture.h"
-#include "tests/unit/net/tcp_proxy.h"
 
 namespace understudy {
 namespace {
@@ -197,23 +196,24 @@ TEST_F(ZmqLinkTest, BigFramesAreNotCopiedAndTheirOwnerIsReleased) {
   EXPECT_TRUE(eventually([&] { return watch.expired(); }));
 }
 
-TEST_F(ZmqLinkTest, AFrameInFlightIsReadWhereItLies) {
-  // What is written to the owner's bytes after send(), while the peer takes nothing, arrives: no copy was made in between.
-  auto binding = config(Side::kBind, NodeId::kA, "tcp://127.0.0.1:*");
-  binding.queue_messages = 4;
-  open(a_, binding);
-  open(b_, config(Side::kConnect, NodeId::kB, a_.link->endpoint()), true);
+TEST_F(ZmqLinkTest, AFrameInFlightIsOwnedUntilItIsSent) {
+  // While the peer takes nothing, each queued message holds its owner: the bytes were not copied. In the end all are let go.
+  const auto small_queue = [](ZmqLinkConfig with) {
+    with.queue_messages = 4;
+    return with;
+  };
+  open(a_, small_queue(config(Side::kBind, NodeId::kA, "tcp://127.0.0.1:*")));
+  open(b_, small_queue(config(Side::kConnect, NodeId::kB, a_.link->endpoint())));
   ASSERT_TRUE(eventually([this] { return a_.link->connected() && b_.link->connected(); }));
   constexpr std::size_t kBytes = std::size_t{24} << 20;  // more than the sockets buffer
-  auto bytes = std::make_shared<std::vector<std::byte>>(kBytes, std::byte{1});
+  const auto bytes = std::make_shared<std::vector<std::byte>>(kBytes, std::byte{1});
   std::size_t queued = 0;
   on_loop([&] {
     while (a_.link->send({text_frame("big"), Frame{*bytes, bytes}})) ++queued;
-    bytes->back() = std::byte{2};
+    EXPECT_GE(bytes.use_count(), 1 + 2);  // the test's and the queue's (ZeroMQ counts what has left the queue in steps of half of it)
   });
-  ASSERT_GT(queued, 1U);
-  ASSERT_TRUE(eventually([&] { return b_.messages.size() == queued; }));
-  on_loop([&] { EXPECT_EQ(b_.messages.back()[1].bytes().back(), std::byte{2}); });
+  EXPECT_TRUE(eventually([&] { return b_.link->counters().messages_received == queued; }));
+  EXPECT_TRUE(eventually([&] { return bytes.use_count() == 1; }));
 }
 
 TEST_F(ZmqLinkTest, AStrangerTakesNothingOver) {
@@ -293,27 +293,6 @@ TEST_F(ZmqLinkTest, MessagesSentJustBeforeTheEndAreDeliveredBeforeTheBreakIsTold
       b_ = End{};
     });
   }
-}
-
-TEST_F(ZmqLinkTest, ACutWireIsNoticedAtBothEndsAndHeals) {
-  const auto impatient = [](ZmqLinkConfig with) {
-    with.heartbeat_interval = std::chrono::milliseconds{20};
-    with.heartbeat_timeout = std::chrono::milliseconds{200};
-    return with;
-  };
-  open(a_, impatient(config(Side::kBind, NodeId::kA, "tcp://127.0.0.1:*")));
-  TcpProxy wire{a_.link->endpoint()};
-  open(b_, impatient(config(Side::kConnect, NodeId::kB, wire.endpoint())));
-  ASSERT_TRUE(eventually([this] { return a_.link->connected() && b_.link->connected(); }));
-  wire.cut(true);
-  ASSERT_TRUE(eventually([this] { return !a_.link->connected() && !b_.link->connected(); }));
-  EXPECT_EQ(send(a_, "lost").error().code(), ErrorCode::kUnavailable);
-  EXPECT_EQ(send(b_, "lost").error().code(), ErrorCode::kUnavailable);
-  wire.cut(false);
-  ASSERT_TRUE(eventually([this] { return a_.link->connected() && b_.link->connected(); }));
-  EXPECT_TRUE(eventually([this] { return b_.link->send({text_frame("healed")}).has_value(); }));
-  EXPECT_TRUE(eventually([this] { return a_.saw("healed"); }));
-  EXPECT_FALSE(on_loop([this] { return a_.saw("lost") || b_.saw("lost"); }));
 }
 
 TEST_F(ZmqLinkTest, GarbageOnThePortHarmsNobody) {
