@@ -71,7 +71,7 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
       if (moment.at >= outcome.fault_at) entries.push_back({moment.at, kHosts[static_cast<std::size_t>(id)], moment.name, moment.text});
     }
   }
-  if (outcome.speakers.changed_at) entries.push_back({*outcome.speakers.changed_at, "wire", "first frame", "of the guest from host-b"});
+  if (outcome.speakers.changed_at) entries.push_back({*outcome.speakers.changed_at, "wire", "first frame", "of the guest's address from host-b"});
   if (outcome.first_reply_after) entries.push_back({*outcome.first_reply_after, "client", "first packet", "a reply reached the client"});
   std::ranges::stable_sort(entries, {}, &TimelineEntry::at);
   return entries;
