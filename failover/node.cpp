@@ -89,14 +89,8 @@ void Node::on(const input::HeartbeatReceived& in) {
   const std::string claim = std::string{"the peer runs the guest in term "} + std::to_string(peer.term.raw());
   if (role_ == Role::kSecondary && peer_runs) follow(peer.term);
   if (!runs_guest()) return;
-  if (peer_runs && peer.term > term_ && (!applying_ || peer.term > applying_->term)) {
-    const bool image_kept = config_.switchover_keeps_image && guest_ == Guest::kPaused && peer.eligible_peer == self_.incarnation;
-    if (handover_) answer(handover_->command, handover_->offer.has_value(), claim);
-    handover_.reset();
-    if (!image_kept) return fence(claim);
-    follow(peer.term);
-    return become_secondary(claim, true);
-  }
+  if (peer_runs && peer.term > term_ && (!applying_ || peer.term > applying_->term))
+    return superseded(claim, peer.term, peer.eligible_peer == self_.incarnation);
   // An old primary shows itself: the segment may follow its address back, so both it and the segment are told again.
   if (peer_runs && peer.term < term_ && now_ - announced_at_ >= std::chrono::seconds{1}) {
     announced_at_ = now_;
@@ -117,6 +111,7 @@ void Node::on(const input::PeerConnection& in) {
 void Node::on(const input::SessionUp& in) {
   if (role_ == Role::kSecondary) {
     session_ = {.up = true, .id = in.session, .peer = {peer_of(config_.node), in.peer}};
+    image_source_ = in.peer;
     progress_at_ = now_;
     follow(in.term);
   } else if (session_.started && session_.peer.incarnation == in.peer) {
@@ -129,7 +124,9 @@ void Node::on(const input::SessionUp& in) {
 void Node::on(const input::ImageOverwritten&) {
   if (role_ != Role::kSecondary) return;
   image_whole_ = false;
-  why_ = "receives the guest's memory for the first time";
+  why_ = "receives the guest's memory, all of it";
+  // Nothing was proposed yet, and now must not be. (After a proposal no session of a term below it gets here.)
+  if (taking_over() && stage_ != Stage::kProposing) candidacy_failed("the image is being overwritten");
 }
 
 void Node::on(const input::EpochCommitted& in) {
@@ -153,16 +150,12 @@ void Node::on(const input::SessionActivity&) { peer_.note_alive(now_); }
 
 void Node::on(const input::SessionBroken& in) {
   note(Severity::kWarning, "session broken", {{"reason", in.reason}});
-  if (runs_guest()) {
-    stop_session();
-  } else {
-    session_ = {};
-  }
+  session_over();
 }
 
 void Node::on(const input::SessionRefused& in) {
   note(Severity::kWarning, "session refused", {{"reason", in.reason}, {"peer_promise", std::to_string(in.peer_promise.raw())}});
-  if (runs_guest()) stop_session();
+  session_over();
 }
 
 void Node::on(const input::Probed& in) {
@@ -182,7 +175,7 @@ void Node::on(const input::GateSet& in) {
 }
 
 void Node::on(const input::GuestRunning& in) {
-  if (guest_ != Guest::kStarting || in.term != term_) return;
+  if (guest_ != Guest::kStarting || in.term != guest_term_) return;
   guest_ = Guest::kRunning;
   beat_now_ = true;
   note(Severity::kInfo, "guest runs", {{"why", why_}});
@@ -193,7 +186,7 @@ void Node::on(const input::GuestRunning& in) {
 }
 
 void Node::on(const input::GuestFailed& in) {
-  if (guest_ != Guest::kStarting || in.term != term_) return;
+  if (guest_ != Guest::kStarting || in.term != guest_term_) return;
   if (command_) answer(command_->id, false, "granted, but the guest did not start: " + in.reason);
   command_.reset();
   fence("the guest could not run here: " + in.reason, false);
@@ -221,14 +214,16 @@ void Node::on(const input::GuestStopped& in) {
 void Node::stood_still(Duration gap) {
   note(Severity::kWarning, "loop stood still", {{"ms", std::to_string(to_ms(gap))}});
   // Nothing could be heard meanwhile: that is no silence of the others.
-  peer_.forgive(gap);
-  acked_at_ += gap;
-  progress_at_ += gap;
+  peer_.forgive(gap, now_);
+  acked_at_ = std::min(acked_at_ + gap, now_);
+  progress_at_ = std::min(progress_at_ + gap, now_);
+  session_down_at_ = std::min(session_down_at_ + gap, now_);
   sick_since_.reset();
+  promised_since_.reset();
   broken_at_.reset();
   beat_now_ = true;
   if (taking_over() && stage_ == Stage::kReading && !command_) drop_goal();
-  if (runs_guest()) {
+  if (runs_guest() || applying_) {
     confirmation_ = Confirmation{AskId{(asks_ + 1) * 2}, heartbeat_sequence_ + 1};
     sync_gate();
     ask_at_ = now_;
@@ -240,12 +235,24 @@ void Node::confirmed() {
   note(Severity::kInfo, "term confirmed after a gap");
 }
 
+// Another node holds a newer term: whatever this one did not get out is not to leave any more.
+void Node::superseded(const std::string& why, Term term, bool eligible) {
+  // The guest stands at an epoch that the new primary started from: the image is whole.
+  const bool image_kept = config_.switchover_keeps_image && guest_ == Guest::kPaused && eligible;
+  if (handover_) answer(handover_->command, handover_->offer.has_value(), why);
+  handover_.reset();
+  if (!image_kept) return fence(why);
+  follow(term);
+  become_secondary(why, true);
+}
+
 void Node::become_secondary(std::string why, bool keep_image) {
   role_ = Role::kSecondary;
   why_ = std::move(why);
   image_whole_ = keep_image;
   guest_ = Guest::kNone;
   session_ = {};
+  image_source_ = Incarnation{};
   protecting_ = Protecting::kNo;
   confirmation_.reset();
   applying_.reset();
@@ -340,7 +347,7 @@ void Node::beat() {
   beat.echo_sequence = peer_.heard().sequence;
   beat.role = role_;
   beat.term = term_;
-  beat.promise = std::max(promise_, promising_);
+  beat.promise = promise_;
   beat.has_history = has_history_;
   beat.image_whole = image_whole_;
   beat.committed = committed_;
@@ -374,10 +381,9 @@ Verdict Node::verdict_on_peer() const {
   Observation observation{.since_sign_of_life = now_ - peer_.alive_at()};
   if (role_ == Role::kSecondary && image_whole_ && !(peer_.known() && peer_.last().handover))
     observation.since_progress = now_ - progress_at_;
-  const std::vector<PathEvidence> evidence = peer_.known() ? peer_.evidence(now_) : std::vector<PathEvidence>{};
-  // Evidence grows old with the heartbeat that carries it; a lost heartbeat is silence, not a failed path.
-  observation.evidence = evidence;
-  return judge(observation, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age + config_.takeover_after});
+  // With the ages it was sent with: a heartbeat that does not come is silence, not a failed path.
+  if (peer_.known()) observation.evidence = peer_.last().evidence;
+  return judge(observation, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
 }
 
 NodeIncarnation Node::eligible_peer() const {

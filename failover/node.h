@@ -133,6 +133,7 @@ class Node {
   void sync_gate();
   action::SetGate desired_gate() const;
   void confirmed();
+  void superseded(const std::string& why, Term term, bool eligible);
   void become_secondary(std::string why, bool keep_image = false);
   void fence(std::string why, bool may_rejoin = true);
   void answer(CommandId id, bool ok, std::string sentence);
@@ -156,7 +157,7 @@ class Node {
   void apply_later(const ArbiterRecord& record);
   void apply();
   void confirm_by(AskId ask, const ArbiterRecord& record);
-  void go_on_reading(AskId ask, const ArbiterRecord& record);
+  void go_on_reading(const ArbiterRecord& record);
   void persist_term(Term term);
   void follow(Term term);
   NodeIncarnation heard_peer() const { return {peer_of(config_.node), peer_.incarnation()}; }
@@ -166,6 +167,7 @@ class Node {
   void evaluate_starting();
   void evaluate_holder();
   void evaluate_primary();
+  void evaluate_whole_pair();
   void evaluate_solo();
   void protect();
   void evaluate_handover();
@@ -173,7 +175,9 @@ class Node {
   void on(const input::HandoverFinished& in);
   void on(const input::HandoverFailed& in);
   void command_switchover(CommandId id);
+  void start_session(std::optional<EpochPosition> base);
   void stop_session();
+  void session_over();
   std::string reason_to_drop_peer() const;
   bool proven_healthy_since(Instant instant) const;
 
@@ -213,7 +217,9 @@ class Node {
 
   Role role_ = Role::kStarting;
   Guest guest_ = Guest::kNone;
+  Term guest_term_;  // in which its latest start was ordered
   bool image_whole_ = false;
+  Incarnation image_source_;  // of the primary that the image came from
   Instant fenced_at_;
   bool may_rejoin_ = false;
 
@@ -224,10 +230,11 @@ class Node {
   bool beat_now_ = false;
   std::array<std::optional<ProbeReport>, kProbePathCount> probed_;
   Instant started_at_;
-  Instant acked_at_;                   // primary: latest ack
-  Instant progress_at_;                // secondary: latest committed epoch
-  std::optional<Instant> sick_since_;  // secondary: the peer reports a failed path
-  std::optional<Instant> broken_at_;   // primary: the peer must be dropped, noticed then
+  Instant acked_at_;                       // primary: latest ack
+  Instant progress_at_;                    // secondary: latest committed epoch
+  std::optional<Instant> sick_since_;      // secondary: the peer reports a failed path
+  std::optional<Instant> promised_since_;  // primary: the peer has promised a higher term
+  std::optional<Instant> broken_at_;       // primary: the peer must be dropped, noticed then
   Instant announced_at_;
   std::string refusal_;  // of the handover offered by the peer
 
@@ -260,7 +267,8 @@ class Node {
   std::optional<Confirmation> confirmation_;
 
   SessionState session_;
-  Instant session_at_;  // not before
+  Instant session_at_;       // the next one not before
+  Instant session_down_at_;  // primary: none has been up since
   Protecting protecting_ = Protecting::kNo;
   Epoch open_epoch_;
   action::SetGate gate_;  // as last ordered

@@ -102,7 +102,8 @@ void Node::on(const input::ArbiterAnswered& in) {
   if (goal_ == Goal::kNone || in.ask < goal_asked_from_) return;
   if (!proposal_) {
     if (goal_ == Goal::kRead) return drop_goal();
-    if (in.answer.record) return go_on_reading(in.ask, *in.answer.record);
+    if (stage_ == Stage::kPromising) return;  // on(PromisePersisted) goes on with the record as it then stands
+    if (in.answer.record) return go_on_reading(*in.answer.record);
     return candidacy_failed("the arbiter has no record of this pair");
   }
   switch (judge_petition(*proposal_, in.answer, asks_to_change(in.ask))) {
@@ -123,10 +124,10 @@ void Node::on(const input::ArbiterAnswered& in) {
 void Node::on(const input::ArbiterFailed& in) { note(Severity::kDebug, "arbiter does not answer", {{"reason", in.reason}}); }
 
 // A candidate has heard from the arbiter: the record decides whether to go on.
-void Node::go_on_reading(AskId, const ArbiterRecord& record) {
-  if (!taking_over() || stage_ != Stage::kReading) return;
+void Node::go_on_reading(const ArbiterRecord& record) {
+  if (!taking_over() || stage_ == Stage::kProposing) return;
   if (!eligible_by(record)) return candidacy_failed("not eligible: the arbiter's record is " + describe(record));
-  mark(action::Milestone::kArbiterReached);
+  if (stage_ == Stage::kReading) mark(action::Milestone::kArbiterReached);
   promising_ = std::max({after(record.term), promising_, promise_});
   if (promise_ >= promising_) {
     propose();
@@ -141,8 +142,7 @@ void Node::on(const input::PromisePersisted& in) {
   promise_ = std::max(promise_, in.promise);
   if (!taking_over() || stage_ != Stage::kPromising || promise_ < promising_) return;
   mark(action::Milestone::kPromised);
-  propose();
-  ask();
+  go_on_reading(*record_);  // which may have moved on meanwhile
 }
 
 void Node::confirm_by(AskId ask, const ArbiterRecord& record) {
@@ -156,18 +156,18 @@ void Node::learn(const ArbiterRecord& record) {
     return;
   }
   record_ = record;
-  const std::string superseded = "the arbiter's record is " + describe(record);
+  const std::string why = "the arbiter's record is " + describe(record);
   switch (role_) {
     case Role::kStarting:
       return begin(record);
     case Role::kPrimary:
     case Role::kSolo:
-      if (record.holder != self_) return fence(superseded);
+      if (record.holder != self_) return superseded(why, record.term, record.mode == PairMode::kPair && eligible_by(record));
       if (record.term > term_) apply_later(record);
       return;
     case Role::kSecondary:
       if (record.holder != self_) return;
-      if (!image_whole_ && !applying_) return fence("granted a term without a whole image: " + superseded, false);
+      if (!image_whole_ && !applying_) return fence("granted a term without a whole image: " + why, false);
       return apply_later(record);
     case Role::kFenced:
       return;
@@ -239,12 +239,19 @@ void Node::apply() {
     } else if (session_.started) {
       emit(action::RaiseSessionTerm{term_});
     }
+    session_down_at_ = now_;
     sync_gate();
+    if (guest_ == Guest::kPaused && !handover_) {  // a switchover that failed is settled: nobody else was granted this guest
+      guest_ = Guest::kStarting;
+      guest_term_ = term_;
+      emit(action::ResumeGuest{term_});
+    }
     return;
   }
   guest_ = Guest::kStarting;
+  guest_term_ = term_;
   session_ = {};
-  session_at_ = now_;
+  session_at_ = session_down_at_ = now_;
   acked_at_ = now_;
   peer_.note_contact(now_);
   sync_gate();
@@ -257,9 +264,7 @@ void Node::apply() {
   refusal_.clear();
   why_ = "took over at epoch " + std::to_string(committed_.epoch.raw()) + " of term " + std::to_string(committed_.term.raw());
   emit(action::TakeOver{term_});
-  if (role_ != Role::kPrimary) return;
-  session_ = {.started = true, .peer = eligible_peer()};
-  emit(action::StartSession{term_, session_.peer, committed_});
+  if (role_ == Role::kPrimary) start_session(committed_);
 }
 
 }  // namespace understudy

@@ -24,7 +24,9 @@ void Node::evaluate_starting() {
 }
 
 void Node::evaluate_holder() {
-  if (guest_ == Guest::kStarting || guest_ == Guest::kStopped || applying_) return;
+  if (applying_) return;
+  if (goal_ == Goal::kNone && confirmation_ && now_ >= ask_at_) pursue(Goal::kRead);
+  if (guest_ == Guest::kStarting || guest_ == Guest::kStopped) return;
   evaluate_handover();
   if (role_ == Role::kPrimary) {
     evaluate_primary();
@@ -33,7 +35,7 @@ void Node::evaluate_holder() {
   }
   // Whoever claims a newer term than the record shows has learnt something: ask.
   const bool outdated = peer_.known() && record_ && peer_.last().term > std::max(term_, record_->term);
-  if (goal_ == Goal::kNone && (confirmation_ || outdated) && now_ >= ask_at_) pursue(Goal::kRead);
+  if (goal_ == Goal::kNone && outdated && now_ >= ask_at_) pursue(Goal::kRead);
 }
 
 bool Node::proven_healthy_since(Instant instant) const {
@@ -48,10 +50,9 @@ bool Node::proven_healthy_since(Instant instant) const {
 
 std::string Node::reason_to_drop_peer() const {
   if (handover_ && handover_->offer) return "";
-  if (!session_.started) return "the session to the peer broke";
   if (peer_.known() && peer_.incarnation() != eligible_peer().incarnation) return "the peer restarted and lost its image";
-  if (session_.peer != eligible_peer()) return "the session is not with the eligible peer";
   if (now_ - contact_at() > config_.solo_after) return "the peer is silent";
+  if (!session_.up && now_ - session_down_at_ > config_.stalled_after) return "no session with the peer comes up";
   return "";
 }
 
@@ -60,10 +61,7 @@ void Node::evaluate_primary() {
   if (drop.empty()) {
     if (broken_at_) why_ = "the peer is eligible to take over";
     broken_at_.reset();
-    // A peer that promised a higher term no longer acks this one. If this host is sick, the peer is right.
-    const bool promised_more = peer_.known() && peer_.last().promise > term_;
-    if (promised_more && goal_ == Goal::kNone && verdict_on_self().condition != Condition::kFailed && now_ >= recheck_at_)
-      pursue(Goal::kRenew, peer_.last().promise);
+    evaluate_whole_pair();
     return;
   }
   if (!broken_at_) {
@@ -81,6 +79,24 @@ void Node::evaluate_primary() {
   pursue(Goal::kSolo, peer_.known() ? peer_.last().promise : Term{});
 }
 
+// Primary, with the eligible peer within reach.
+void Node::evaluate_whole_pair() {
+  if (handover_ && handover_->offer) return;
+  const bool promised_more = peer_.known() && peer_.last().promise > term_;
+  if (!promised_more) promised_since_.reset();
+  if (promised_more && !promised_since_) promised_since_ = now_;
+  // A peer that promised a higher term no longer acks this one. It is left the time to go through with it: an operator may want it so, and
+  // if this host is sick the peer is right.
+  const bool contested = promised_since_ && now_ - *promised_since_ >= config_.solo_after;
+  const bool unsettled = guest_ == Guest::kPaused && !handover_;
+  if ((contested || unsettled) && goal_ == Goal::kNone && now_ >= recheck_at_ && verdict_on_self().condition != Condition::kFailed)
+    return pursue(Goal::kRenew, peer_.known() ? peer_.last().promise : Term{});
+  if (session_.started || promised_more || now_ < session_at_ || !peer_.known() || peer_.last().role != Role::kSecondary) return;
+  // Right after a break a session catches up. Later it could only send everything, and overwrite the one image that may take over: that
+  // must wait for solo.
+  if (now_ - session_down_at_ < config_.stalled_after) start_session(std::nullopt);
+}
+
 void Node::evaluate_solo() {
   const bool peer_fresh = peer_.known() && now_ - peer_.alive_at() <= config_.stalled_after;
   if (session_.started && (!peer_fresh || peer_.incarnation() != session_.peer.incarnation)) stop_session();
@@ -96,10 +112,7 @@ void Node::evaluate_solo() {
     if (goal_ == Goal::kNone && now_ >= recheck_at_) pursue(Goal::kRenew, peer_.last().promise);
     return;
   }
-  if (!session_.started && now_ >= session_at_) {
-    session_ = {.started = true, .peer = heard_peer()};
-    emit(action::StartSession{term_, session_.peer, std::nullopt});
-  }
+  if (!session_.started && now_ >= session_at_) start_session(std::nullopt);
   protect();
 }
 
@@ -113,8 +126,18 @@ void Node::protect() {
   }
 }
 
+void Node::start_session(std::optional<EpochPosition> base) {
+  session_ = {.started = true, .peer = role_ == Role::kPrimary ? eligible_peer() : heard_peer()};
+  emit(action::StartSession{term_, session_.peer, base});
+}
+
 void Node::stop_session() {
   if (session_.started) emit(action::StopSession{});
+  session_over();
+}
+
+void Node::session_over() {
+  if (session_.up) session_down_at_ = now_;
   session_ = {};
   session_at_ = now_ + config_.session_retry;
 }
@@ -142,18 +165,29 @@ void Node::evaluate_handover() {
     emit(action::FinishGuest{});
     return;
   }
-  if (!handover_->offer) return;
+  if (!handover_->offer) {
+    if (role_ != Role::kPrimary || !session_.up) abandon_handover("the session to the peer is over");
+    return;
+  }
+  if (role_ != Role::kPrimary) return abandon_handover("the peer is not eligible any more");
   if (peer_.echoed() >= handover_->offered_from && !peer_.last().refusal.empty()) return abandon_handover(peer_.last().refusal);
   if (now_ >= handover_->deadline) abandon_handover("the peer did not take over in time");
 }
 
-// Safe at any moment: whatever the peer may still be granted starts from the final epoch, and output beyond it waits for the peer's ack.
 void Node::abandon_handover(const std::string& reason) {
+  const bool offered = handover_->offer.has_value();
+  const std::uint64_t offered_from = handover_->offered_from;
   answer(handover_->command, false, "switchover failed, the guest goes on here: " + reason);
   handover_.reset();
   beat_now_ = true;
   if (guest_ != Guest::kFinishing && guest_ != Guest::kPaused) return;
+  // A peer that has promised may have been granted the guest: the record must say so or no before it runs on here (evaluate_whole_pair()
+  // asks).
+  if (role_ == Role::kPrimary && offered &&
+      !(peer_.echoed() >= offered_from && !peer_.last().refusal.empty() && peer_.last().promise <= term_))
+    return;
   guest_ = Guest::kStarting;
+  guest_term_ = term_;
   emit(action::ResumeGuest{term_});
 }
 

@@ -58,7 +58,7 @@ struct Heartbeat {
   std::uint64_t echo_sequence = 0;  // the newest received from the other node: proves that this message is fresh
   Role role = Role::kStarting;
   Term term;                   // highest term the sender has acted in, or follows as secondary
-  Term promise;                // it acks no lower term
+  Term promise;                // on its stable storage: it acks no lower term
   bool has_history = false;    // its store has ever held a term, a promise or a committed epoch
   bool image_whole = false;    // a secondary's image equals one committed epoch
   EpochPosition committed;     // newest epoch the sender knows to be committed: the progress that counts
@@ -109,7 +109,7 @@ struct EpochCommitted {
   EpochPosition at;
 };
 struct SessionActivity {};  // secondary: part of an epoch arrived; a sign of life, no progress
-struct SessionBroken {
+struct SessionBroken {      // over; as primary the node may start another, which catches up if it can
   std::string reason;
 };
 struct SessionRefused {  // primary: the peer answered the handshake or an epoch with a refusal
@@ -228,7 +228,7 @@ struct StartSession {  // as primary, to this incarnation of the peer; retries t
 struct RaiseSessionTerm {  // the running session goes on in a higher term
   Term term;
 };
-struct StopSession {};   // as primary; no answer, no further input of that session
+struct StopSession {};   // as primary, and forgets the peer's image: the next session sends everything
 struct AcceptSessions {  // as secondary: of `floor` or above; again whenever the floor rises
   Term floor;
   bool keep_image = false;  // the paused machine's memory is a whole epoch (an old primary after a switchover)

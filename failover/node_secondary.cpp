@@ -25,15 +25,21 @@ void Node::evaluate_secondary() {
     why_ = "does not take over although the primary is lost (" + *reason + "): here, " + self.text;
     return;
   }
+  // Known to be struck: the record is asked again now and then, quietly, since news of a re-protection may have been lost with the primary.
+  if (record_ && record_->term >= term_ && !eligible_by(*record_)) {
+    why_ = "may not take over: not eligible in term " + std::to_string(record_->term.raw());
+    recheck_at_ = now_ + 5 * config_.arbiter_retry;
+    return pursue(Goal::kRead);
+  }
   begin_candidacy(Goal::kTakeover, *reason);
 }
 
 std::optional<std::string> Node::reason_to_take_over() {
   if (!image_whole_ || !peer_.known() || peer_.last().guest_stopped) return std::nullopt;
-  if (session_.peer.incarnation != Incarnation{} && peer_.incarnation() != session_.peer.incarnation)
-    return "the primary restarted and lost its image";
+  if (image_source_ != Incarnation{} && peer_.incarnation() != image_source_) return "the primary restarted and lost its image";
   const Role role = peer_.last().role;
-  if (role == Role::kFenced || role == Role::kSecondary) return std::string{"the primary says that it is "} + name_of(role);
+  if (peer_.last().term >= term_ && (role == Role::kFenced || role == Role::kSecondary))
+    return std::string{"the primary says that it is "} + name_of(role);
   const Verdict verdict = verdict_on_peer();
   if (verdict.condition != Condition::kFailed) sick_since_.reset();
   switch (verdict.condition) {

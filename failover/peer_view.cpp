@@ -15,7 +15,6 @@ PeerView::Reception PeerView::receive(const Heartbeat& heartbeat, NodeIncarnatio
   if (is_new ? echo <= echoed_ : heartbeat.sequence <= last_.sequence) return Reception::kDropped;
   known_ = true;
   last_ = heartbeat;
-  received_at_ = now;
   alive_at_ = std::max(alive_at_, now);
   if (echo > echoed_) {
     echoed_ = echo;
@@ -25,15 +24,9 @@ PeerView::Reception PeerView::receive(const Heartbeat& heartbeat, NodeIncarnatio
   return is_new ? Reception::kNewIncarnation : Reception::kAccepted;
 }
 
-void PeerView::forgive(Duration gap) {
-  alive_at_ += gap;
-  contact_at_ += gap;
-}
-
-std::vector<PathEvidence> PeerView::evidence(Instant now) const {
-  std::vector<PathEvidence> aged = last_.evidence;
-  for (PathEvidence& path : aged) path.age += now - received_at_;
-  return aged;
+void PeerView::forgive(Duration gap, Instant now) {
+  alive_at_ = std::min(alive_at_ + gap, now);
+  contact_at_ = std::min(contact_at_ + gap, now);
 }
 
 }  // namespace understudy

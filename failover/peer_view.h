@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
 
 #include "failover/node_io.h"
 
@@ -21,7 +20,7 @@ class PeerView {
   void note_sent(std::uint64_t sequence, Instant now);
   Reception receive(const Heartbeat& heartbeat, NodeIncarnation self, Instant now);
   // Our own loop stood still: what it could not hear meanwhile is no silence of the peer.
-  void forgive(Duration gap);
+  void forgive(Duration gap, Instant now);
   // Another sign of life (an epoch's bytes).
   void note_alive(Instant now) { alive_at_ = std::max(alive_at_, now); }
 
@@ -39,7 +38,6 @@ class PeerView {
   // When the newest of our heartbeats left that the peer has echoed: both directions worked since then.
   Instant contact_at() const { return contact_at_; }
   std::uint64_t echoed() const { return echoed_; }
-  std::vector<PathEvidence> evidence(Instant now) const;  // the last heartbeat's, with today's ages
   void note_contact(Instant now) { contact_at_ = std::max(contact_at_, now); }
   void start_watching(Instant now) { alive_at_ = contact_at_ = now; }
 
@@ -51,7 +49,6 @@ class PeerView {
   Heard heard_;
   bool known_ = false;
   Heartbeat last_;
-  Instant received_at_;
   Instant alive_at_;
   Instant contact_at_;
   std::uint64_t echoed_ = 0;

@@ -1,0 +1,271 @@
+#include "tests/sim/host.h"
+
+#include <cstdio>
+
+namespace understudy::sim {
+namespace {
+
+Place place_of(NodeId id) { return id == NodeId::kA ? Place::kA : Place::kB; }
+
+}  // namespace
+
+Host::Host(NodeId id, const NodeConfig& config, const Options& options, Engine& engine, Network& network, Witness& witness, Oracle& oracle)
+    : id_{id},
+      config_{config},
+      options_{options},
+      engine_{engine},
+      network_{network},
+      witness_{witness},
+      oracle_{oracle},
+      place_{place_of(id)},
+      peer_place_{place_of(peer_of(id))} {
+  config_.node = id;
+  config_.starts_as_primary = id == NodeId::kA;
+}
+
+void Host::trace(const std::string& text) const {
+  if (options_.verbose) std::printf("%10.3f ms  %s  %s\n", to_ms(engine_.now().time_since_epoch()), name_of(id_), text.c_str());
+}
+
+void Host::start() {
+  if (node_) return;
+  ++process_;
+  incarnation_ = Incarnation{engine_.random.next() | 1};
+  NodeConfig config = config_;
+  if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
+  node_ = std::make_unique<Node>(config);
+  trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
+  feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_});
+  tick();
+  for (const ProbePath path : config_.probes) probe(path);
+  epoch_turn();
+}
+
+void Host::kill() {
+  if (!node_) return;
+  trace("process is killed");
+  ++process_;
+  node_.reset();
+  guest_ = {};
+  out_ = {};
+  in_ = {};
+  image_ = {};
+  image_whole_ = false;
+  gate_ = {};
+  gate_queue_.clear();
+  open_epoch_ = Epoch{1};
+  commands_.clear();
+  frozen_ = false;
+  backlog_.clear();
+  restore_fails_ = false;
+}
+
+void Host::freeze(Duration length) {
+  if (!node_ || frozen_) return;
+  trace("process stops for " + std::to_string(to_ms(length)) + " ms");
+  frozen_ = true;
+  const std::uint64_t process = process_;
+  engine_.after(length, [this, process, length] {
+    if (process != process_) return;
+    trace("process goes on");
+    frozen_ = false;
+    if (engine_.random.chance(0.5)) feed(input::LoopGap{length});
+    auto backlog = std::exchange(backlog_, {});
+    for (auto& message : backlog) {
+      if (process != process_) return;
+      message();
+    }
+  });
+}
+
+void Host::receive(std::function<void()> message) {
+  if (!node_) return;
+  if (frozen_) {
+    backlog_.push_back(std::move(message));
+  } else {
+    message();
+  }
+}
+
+void Host::timer(Duration delay, std::function<void()> event) {
+  engine_.after(delay, [this, process = process_, event = std::move(event)] {
+    if (process == process_) receive(event);
+  });
+}
+
+void Host::feed(Input input) {
+  if (!node_) return;
+  const std::uint64_t process = process_;
+  const std::vector<Action> actions = node_->step(engine_.now(), input);
+  for (const Action& action : actions)
+    if (process == process_) act(action);
+}
+
+void Host::act(const Action& action) {
+  std::visit([this](const auto& one) { carry_out(one); }, action);
+}
+
+void Host::tick() {
+  feed(input::Tick{});
+  timer(ms(10), [this] { tick(); });
+}
+
+void Host::probe(ProbePath path) {
+  const Instant started = engine_.now();
+  const bool works = path_works_[static_cast<std::size_t>(path)];
+  const Duration takes = works ? engine_.random.between(ms(0.5), ms(8)) : engine_.random.between(ms(5), ms(100));
+  timer(takes, [this, path, started, works] {
+    const bool good = works && path_works_[static_cast<std::size_t>(path)];
+    feed(input::Probed{{path, good ? Health::kHealthy : Health::kFailed, started, engine_.now(), good ? "" : "simulated failure"}});
+    timer(ms(50), [this, path] { probe(path); });
+  });
+}
+
+void Host::set_path(ProbePath path, bool works) {
+  auto& state = path_works_[static_cast<std::size_t>(path)];
+  if (state && !works) path_failed_at_[static_cast<std::size_t>(path)] = engine_.now();
+  state = works;
+  trace(std::string{name_of(path)} + (works ? " works" : " fails"));
+}
+
+void Host::command(CommandKind kind) {
+  receive([this, kind] {
+    const CommandId id{next_command_++};
+    commands_.push_back(id);
+    trace(kind == CommandKind::kSwitchover ? "operator: switchover" : "operator: takeover");
+    feed(input::Command{id, kind});
+  });
+}
+
+void Host::ask_witness(AskId ask, std::function<std::optional<ArbiterAnswer>()> question) {
+  network_.send(place_, Place::kWitness, [this, ask, question = std::move(question), process = process_] {
+    const std::optional<ArbiterAnswer> answer = question();
+    if (!answer) return;
+    network_.send(Place::kWitness, place_, [this, ask, answer, process] {
+      if (process != process_) return;
+      receive([this, ask, answer] { feed(input::ArbiterAnswered{ask, *answer}); });
+    });
+  });
+}
+
+void Host::carry_out(const action::ReadArbiter& action) {
+  ask_witness(action.ask, [this] { return witness_.read(); });
+}
+
+void Host::carry_out(const action::Propose& action) {
+  const Proposal proposal = action.proposal;
+  trace("proposes kind " + std::to_string(static_cast<int>(proposal.kind)) + " on term " + std::to_string(proposal.expected_term.raw()));
+  if (proposal.kind == ProposalKind::kTakeover || proposal.kind == ProposalKind::kSwitchover)
+    oracle_.takeover_asked(self(), after(proposal.expected_term), stored_promise_);
+  if (proposal.kind == ProposalKind::kSolo) {
+    bool long_sick = false;
+    for (const ProbePath path : config_.probes)
+      long_sick |=
+          !path_works_[static_cast<std::size_t>(path)] && engine_.now() - path_failed_at_[static_cast<std::size_t>(path)] > ms(1000);
+    // Repetitions of a request made in health are allowed.
+    if (solo_asked_ != proposal.request) oracle_.solo_asked(self(), long_sick);
+    solo_asked_ = proposal.request;
+  }
+  ask_witness(action.ask, [this, proposal] { return witness_.propose(proposal); });
+}
+
+void Host::persist(Term& stored, Term value, bool lie, Input done) {
+  const bool works = store_works_;
+  const Duration takes = works ? engine_.random.between(ms(0.5), ms(10)) : engine_.random.between(ms(200), ms(600));
+  // The write itself may outlive the process that asked for it, and the answer.
+  engine_.after(takes, [this, &stored, value, lie, works, done, process = process_] {
+    const bool lands = works ? process == process_ || engine_.random.chance(0.5) : engine_.random.chance(0.3);
+    if (lands && !lie) stored = std::max(stored, value);
+    if (process != process_) return;
+    receive([this, works, done] { feed(works ? done : Input{input::StoreFailed{"simulated: deadline passed"}}); });
+  });
+}
+
+void Host::carry_out(const action::PersistPromise& action) {
+  in_.floor = std::max(in_.floor, action.promise);
+  persist(stored_promise_, action.promise, options_.bug == Bug::kPromiseNotStored, input::PromisePersisted{action.promise});
+}
+
+void Host::carry_out(const action::PersistTerm& action) { persist(stored_term_, action.term, false, input::TermPersisted{action.term}); }
+
+void Host::carry_out(const action::SendHeartbeat& action) {
+  network_.send(place_, peer_place_, [peer = peer_, heartbeat = action.heartbeat] {
+    peer->receive([peer, heartbeat] { peer->feed(input::HeartbeatReceived{heartbeat}); });
+  });
+}
+
+void Host::carry_out(const action::BootGuest& action) {
+  timer(engine_.random.between(ms(5), ms(40)), [this, term = action.term, start = ++starts_] {
+    if (start != starts_) return;
+    guest_ = {true, true, std::make_shared<History>()};
+    oracle_.guest_started(self(), term, *guest_.history, stored_term_, true);
+    feed(input::GuestRunning{term});
+  });
+}
+
+void Host::carry_out(const action::TakeOver& action) {
+  timer(engine_.random.between(ms(3), ms(40)), [this, term = action.term, start = ++starts_] {
+    if (start != starts_) return;
+    if (std::exchange(restore_fails_, false)) {
+      image_whole_ = false;
+      return feed(input::GuestFailed{term, "simulated: state does not fit"});
+    }
+    if (!image_whole_) return oracle_.violate("whole image", "take over without an image");
+    guest_.exists = guest_.running = true;
+    guest_.history =
+        std::make_shared<History>(image_.history->begin(), image_.history->begin() + static_cast<std::ptrdiff_t>(image_.length));
+    image_whole_ = false;
+    open_epoch_ = after(image_.at.epoch);
+    trace("guest runs from output " + std::to_string(image_.length));
+    oracle_.guest_started(self(), term, *guest_.history, stored_term_, false);
+    feed(input::GuestRunning{term});
+  });
+}
+
+void Host::carry_out(const action::StopGuest& action) {
+  trace("guest is stopped: " + action.reason);
+  ++starts_;
+  guest_ = {};
+}
+
+void Host::carry_out(const action::ResumeGuest& action) {
+  timer(ms(1), [this, term = action.term] {
+    if (!guest_.exists) return;
+    guest_.running = true;
+    feed(input::GuestRunning{term});
+  });
+}
+
+void Host::carry_out(const action::Rejoin&) {
+  // After the step that asked for it: the process ends.
+  timer(Duration{}, [this] {
+    kill();
+    start();
+  });
+}
+
+void Host::carry_out(const action::CommandResult& action) {
+  trace("command answered: " + action.sentence);
+  std::erase(commands_, action.id);
+}
+
+void Host::carry_out(const action::LogEvent& action) {
+  if (!options_.verbose) return;
+  std::string line = action.event;
+  for (const auto& [key, value] : action.fields) line += " " + key + "=" + value;
+  trace(line);
+}
+
+void Host::carry_out(const action::Timeline& action) {
+  if (options_.verbose) trace(std::string{"milestone: "} + name_of(action.milestone) + " " + action.text);
+}
+
+std::string Host::describe() const {
+  if (!node_) return std::string{name_of(id_)} + ": down";
+  const NodeStatus status = node_->status();
+  return std::string{name_of(id_)} + ": " + name_of(status.role) + " term " + std::to_string(status.term.raw()) + " promise " +
+         std::to_string(status.promise.raw()) + " gate " + name_of(status.gate) + (status.is_protected ? " protected" : "") +
+         (status.image_whole ? " whole" : "") + " inc " + std::to_string(incarnation_.raw() % 10000) + ": " + status.why;
+}
+
+}  // namespace understudy::sim

@@ -1,0 +1,46 @@
+// How a run is set up, and the bugs that can be planted to prove that the oracles see them.
+#pragma once
+
+#include <cstdint>
+
+namespace understudy::sim {
+
+enum class Bug : std::uint8_t {
+  kNone,
+  kPromiseNotStored,   // the store says "synced" and did nothing
+  kAcksAfterTakeover,  // the secondary's session goes on acking, whatever was promised and granted
+  kAckOpensTooMuch,    // an ack opens the gate for the epoch after it, too
+  kSoloUnproven,       // solo is asked for without looking at the probes
+  kProtectTooEarly,    // the gate claims that nothing left before it began to wait
+  kSoloStrikesNobody,  // the witness leaves the peer eligible
+  kGateAlwaysOpen,     // output does not wait
+  kGrantNotStored,     // the witness forgets its latest record in a crash
+  kLast = kGrantNotStored,
+};
+
+enum class Scenario : std::uint8_t {
+  kChaos,        // anything, many times over, then all heals
+  kNoCrash,      // the same without a process or a restore that fails: an image must survive
+  kSingleFault,  // one fault on a protected pair, for good: the service must go on
+};
+
+constexpr const char* name_of(Scenario scenario) {
+  switch (scenario) {
+    case Scenario::kChaos:
+      return "chaos";
+    case Scenario::kNoCrash:
+      return "nocrash";
+    case Scenario::kSingleFault:
+      return "single";
+  }
+  return "";
+}
+
+struct Options {
+  std::uint64_t seed = 1;
+  Scenario scenario = Scenario::kChaos;
+  Bug bug = Bug::kNone;
+  bool verbose = false;
+};
+
+}  // namespace understudy::sim

@@ -1,0 +1,296 @@
+#include "tests/sim/pair.h"
+
+#include <cstdio>
+
+#include "tests/sim/engine.h"
+#include "tests/sim/host.h"
+#include "tests/sim/network.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/witness.h"
+
+namespace understudy::sim {
+namespace {
+
+constexpr Duration kFaultsFrom = ms(300);
+constexpr Duration kSettle = ms(7000);
+constexpr Duration kInFlight = ms(1500);  // longest life of a message, with room
+
+class Run {
+ public:
+  explicit Run(const Options& options)
+      : options_{options},
+        engine_{options.seed},
+        network_{engine_},
+        oracle_{engine_},
+        witness_{engine_, oracle_, options.bug},
+        keeps_image_{engine_.random.chance(0.5)},
+        a_{NodeId::kA, make_config(), options_, engine_, network_, witness_, oracle_},
+        b_{NodeId::kB, make_config(), options_, engine_, network_, witness_, oracle_} {
+    a_.connect(b_);
+    b_.connect(a_);
+  }
+
+  Outcome go() {
+    engine_.after(engine_.random.between(ms(0), ms(200)), [this] { a_.start(); });
+    engine_.after(engine_.random.between(ms(0), ms(200)), [this] { b_.start(); });
+    if (options_.scenario == Scenario::kSingleFault) {
+      single_fault();
+    } else {
+      chaos();
+    }
+    return {.ok = !oracle_.violated(),
+            .rule = oracle_.rule(),
+            .what = oracle_.what(),
+            .delivered = oracle_.delivered(),
+            .takeovers = oracle_.takeovers(),
+            .terms = oracle_.grants().size(),
+            .digest = oracle_.digest(),
+            .lost_by_design = lost_by_design_};
+  }
+
+ private:
+  Random& random() { return engine_.random; }
+  NodeConfig make_config() {
+    Random& random = engine_.random;
+    NodeConfig config;
+    config.switchover_keeps_image = keeps_image_;
+    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage};
+    if (options_.scenario == Scenario::kSingleFault) {
+      if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
+      return config;
+    }
+    // Safety must not hang on thresholds: wild ones, too.
+    if (random.chance(0.5)) {
+      config.takeover_after = random.between(ms(60), ms(900));
+      config.solo_after = random.between(ms(60), ms(900));
+      config.stalled_after = random.between(ms(200), ms(2000));
+      config.gap_after = random.between(ms(50), ms(600));
+      config.sick_hold = random.between(ms(0), ms(300));
+    }
+    if (random.chance(0.7)) config.rejoin_after = random.between(ms(10), ms(1000));
+    return config;
+  }
+
+  Host& host(std::uint64_t pick) { return pick % 2 == 0 ? a_ : b_; }
+  void run_for(Duration length) {
+    engine_.run_until(engine_.now() + length, [this] { return oracle_.violated(); });
+  }
+  void trace(const std::string& text) const {
+    if (options_.verbose) std::printf("%10.3f ms  *  %s\n", to_ms(engine_.now().time_since_epoch()), text.c_str());
+  }
+  // Undone only if the faults have not ended meanwhile.
+  void later(Duration delay, std::function<void()> undo) {
+    engine_.after(delay, [this, undo = std::move(undo)] {
+      if (!healed_) undo();
+    });
+  }
+
+  void chaos() {
+    engine_.after(kFaultsFrom, [this] { next_fault(); });
+    run_for(random().between(ms(3000), ms(9000)));
+    heal();
+    run_for(kInFlight);
+    const bool alive = someone_may_run();
+    lost_by_design_ = !alive;
+    run_for(kSettle);
+    if (oracle_.violated()) return;
+    report();
+    if (alive && (!oracle_.last_delivery() || engine_.now() - *oracle_.last_delivery() > ms(1000)))
+      oracle_.violate("progress",
+                      "all faults ended, an image that may run exists, and nothing is delivered; " + a_.describe() + "; " + b_.describe());
+    if (!alive && options_.scenario == Scenario::kNoCrash)
+      oracle_.violate("survival", "nothing was killed, and yet no image may run; " + a_.describe() + "; " + b_.describe());
+    const auto is = [](const Host& one, Role role) { return one.status().role == role; };
+    if (alive && !is(a_, Role::kFenced) && !is(b_, Role::kFenced) && !a_.status().is_protected && !b_.status().is_protected)
+      oracle_.violate("protection",
+                      "all faults ended, both nodes live, and the pair is not protected; " + a_.describe() + "; " + b_.describe());
+    for (Host* one : {&a_, &b_})
+      if (one->unanswered_commands() != 0) oracle_.violate("commands", "an operator's command was never answered; " + one->describe());
+  }
+
+  void next_fault() {
+    if (healed_ || oracle_.violated()) return;
+    fault();
+    engine_.after(random().between(ms(20), ms(1000)), [this] { next_fault(); });
+  }
+
+  void fault() {
+    Host& victim = host(random().next());
+    switch (random().below(14)) {
+      case 0:
+        if (options_.scenario == Scenario::kNoCrash) return victim.freeze(random().between(ms(200), ms(1500)));
+        victim.kill();
+        later(random().between(ms(20), ms(1500)), [&victim] { victim.start(); });
+        return;
+      case 1:
+      case 2:
+        return victim.freeze(random().chance(0.3) ? random().between(ms(500), ms(4000)) : random().between(ms(20), ms(600)));
+      case 3:
+      case 4:
+      case 5:
+        return disturb_link();
+      case 6:
+        witness_.set_up(false);
+        trace("witness is killed");
+        later(random().between(ms(50), ms(2000)), [this] { witness_.set_up(true); });
+        return;
+      case 7:
+      case 8: {
+        const auto path = static_cast<ProbePath>(random().below(kProbePathCount));
+        victim.set_path(path, false);
+        later(random().between(ms(100), ms(2500)), [&victim, path] { victim.set_path(path, true); });
+        return;
+      }
+      case 9:
+        victim.set_store(false);
+        trace("store hangs");
+        later(random().between(ms(50), ms(2000)), [&victim] { victim.set_store(true); });
+        return;
+      case 10:
+        return victim.break_session();
+      case 11:
+        return victim.command(CommandKind::kSwitchover);
+      case 12:
+        return victim.command(CommandKind::kTakeover);
+      case 13:
+        if (options_.scenario == Scenario::kChaos && random().chance(0.1)) victim.fail_next_restore(true);
+        return;
+    }
+  }
+
+  void disturb_link() {
+    const auto one = static_cast<Place>(random().below(kPlaces));
+    const auto other = static_cast<Place>((static_cast<std::uint64_t>(one) + 1 + random().below(2)) % kPlaces);
+    LinkQuality quality;
+    quality.cut = random().chance(0.5);
+    quality.loss = random().unit() * 0.4;
+    quality.repeat = random().unit() * 0.3;
+    quality.max_delay = random().chance(0.2) ? random().between(ms(50), ms(1000)) : random().between(ms(1), ms(40));
+    const bool both = random().chance(0.5);
+    trace("link " + std::to_string(static_cast<int>(one)) + "->" + std::to_string(static_cast<int>(other)) + (both ? " and back" : "") +
+          (quality.cut ? " is cut" : " is disturbed"));
+    network_.link(one, other) = quality;
+    if (both) network_.link(other, one) = quality;
+    later(random().between(ms(50), ms(2500)), [this, one, other] {
+      network_.link(one, other) = {};
+      network_.link(other, one) = {};
+    });
+  }
+
+  void heal() {
+    healed_ = true;
+    trace("all faults end");
+    network_.heal();
+    witness_.set_up(true);
+    for (Host* one : {&a_, &b_}) {
+      one->set_store(true);
+      one->fail_next_restore(false);
+      one->set_path(ProbePath::kServiceNic, true);
+      one->set_path(ProbePath::kStorage, true);
+      one->start();
+    }
+  }
+
+  // By the record, is there a living image that may run (or does)?
+  bool someone_may_run() {
+    const auto& record = witness_.state().record;
+    if (!record) return true;  // a new pair
+    for (Host* one : {&a_, &b_}) {
+      const bool eligible = std::find(record->eligible.begin(), record->eligible.end(), one->self()) != record->eligible.end();
+      if (eligible && (one->guest_exists() || one->holds_image())) return true;
+      // Bootstrapped, and about to boot.
+      if (record->holder == one->self() && oracle_.grants().size() == 1 && one->status().role == Role::kStarting) return true;
+    }
+    return false;
+  }
+
+  void report() {
+    trace(a_.describe());
+    trace(b_.describe());
+  }
+
+  void single_fault() {
+    run_for(ms(3000));
+    report();
+    if (!a_.up() || !a_.status().is_protected)
+      return oracle_.violate("protected", "an undisturbed pair is not protected: " + a_.describe());
+    run_for(random().between(ms(0), ms(200)));
+    const Instant struck_at = engine_.now();
+    const std::string fault = strike();
+    trace("the one fault: " + fault);
+    run_for(ms(8000));
+    if (oracle_.violated()) return;
+    report();
+    if (fault.ends_with("over at a") || fault.ends_with("over at b"))
+      if (a_.status().role == Role::kPrimary || a_.status().role == Role::kSolo) oracle_.violate("commands", fault + " did nothing");
+    const Duration silence = oracle_.longest_silence_since(struck_at);
+    if (silence > ms(1200))
+      oracle_.violate("service goes on",
+                      fault + ": silent for " + std::to_string(to_ms(silence)) + " ms; " + a_.describe() + "; " + b_.describe());
+  }
+
+  std::string strike() {
+    Host& victim = host(random().next());
+    const std::string name = std::string{" "} + name_of(victim.self().node);
+    const Place place = victim.self().node == NodeId::kA ? Place::kA : Place::kB;
+    switch (random().below(13)) {
+      case 0:
+        victim.kill();
+        return "killed" + name;
+      case 1:
+        victim.kill();
+        engine_.after(random().between(ms(10), ms(3000)), [&victim] { victim.start(); });
+        return "killed and restarted" + name;
+      case 2:
+        victim.freeze(random().between(ms(50), ms(20'000)));
+        return "froze" + name;
+      case 3:
+        network_.link(Place::kA, Place::kB).cut = network_.link(Place::kB, Place::kA).cut = true;
+        return "cut a-b";
+      case 4:
+        network_.link(Place::kA, Place::kB).cut = true;
+        return "cut a->b";
+      case 5:
+        network_.link(Place::kB, Place::kA).cut = true;
+        return "cut b->a";
+      case 6:
+        network_.link(place, Place::kWitness).cut = network_.link(Place::kWitness, place).cut = true;
+        return "cut witness from" + name;
+      case 7:
+        witness_.set_up(false);
+        return "killed the witness";
+      case 8:
+        victim.set_path(ProbePath::kServiceNic, false);
+        return "service NIC of" + name;
+      case 9:
+        victim.set_path(ProbePath::kStorage, false);
+        return "storage of" + name;
+      case 10:
+        a_.command(CommandKind::kSwitchover);
+        return "switchover at a";
+      case 11:
+        b_.command(CommandKind::kTakeover);
+        return "takeover at b";
+      default:
+        victim.set_store(false);
+        return "store hangs at" + name;
+    }
+  }
+
+  const Options options_;
+  Engine engine_;
+  Network network_;
+  Oracle oracle_;
+  Witness witness_;
+  const bool keeps_image_;
+  Host a_;
+  Host b_;
+  bool healed_ = false;
+  bool lost_by_design_ = false;
+};
+
+}  // namespace
+
+Outcome run(const Options& options) { return Run{options}.go(); }
+
+}  // namespace understudy::sim

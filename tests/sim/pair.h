@@ -1,0 +1,24 @@
+// One whole simulated run: two hosts, a witness, a network, a scenario of faults, and the judgement.
+#pragma once
+
+#include <string>
+
+#include "tests/sim/options.h"
+
+namespace understudy::sim {
+
+struct Outcome {
+  bool ok = true;
+  std::string rule;  // which was broken
+  std::string what;
+  std::size_t delivered = 0;
+  std::size_t takeovers = 0;
+  std::size_t terms = 0;
+  std::uint64_t digest = 0;     // of all that clients saw, and when
+  bool lost_by_design = false;  // several faults destroyed every image that may run: nobody runs, as it must be
+};
+
+// Deterministic: equal options give an equal outcome.
+Outcome run(const Options& options);
+
+}  // namespace understudy::sim

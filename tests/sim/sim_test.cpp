@@ -1,0 +1,118 @@
+// 10,000 seeds without a violation, and proof that the oracles can fail: each planted bug is found.
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/sim/pair.h"
+
+namespace understudy::sim {
+namespace {
+
+struct Totals {
+  std::uint64_t runs = 0;
+  std::uint64_t takeovers = 0;
+  std::uint64_t terms = 0;
+  std::uint64_t delivered = 0;
+  std::uint64_t without_survivor = 0;
+  std::vector<std::string> failures;  // at most a few
+};
+
+Totals explore(Scenario scenario, std::uint64_t seeds) {
+  Totals totals;
+  std::mutex mutex;
+  std::atomic<std::uint64_t> next{1};
+  const auto work = [&] {
+    for (std::uint64_t seed = next++; seed <= seeds; seed = next++) {
+      const Outcome outcome = run({.seed = seed, .scenario = scenario});
+      const std::lock_guard lock{mutex};
+      ++totals.runs;
+      totals.takeovers += outcome.takeovers;
+      totals.terms += outcome.terms;
+      totals.delivered += outcome.delivered;
+      totals.without_survivor += outcome.lost_by_design ? 1 : 0;
+      if (!outcome.ok && totals.failures.size() < 5)
+        totals.failures.push_back("sim --scenario " + std::string{name_of(scenario)} + " --seed " + std::to_string(seed) +
+                                  " --verbose: " + outcome.rule + ": " + outcome.what);
+    }
+  };
+  std::vector<std::jthread> workers;
+  for (unsigned i = 0; i < 2; ++i) workers.emplace_back(work);
+  workers.clear();
+  return totals;
+}
+
+void expect_no_failure(const Totals& totals) {
+  for (const std::string& failure : totals.failures) ADD_FAILURE() << failure;
+}
+
+TEST(SimPair, Chaos) {
+  const Totals totals = explore(Scenario::kChaos, 5000);
+  expect_no_failure(totals);
+  // The runs must have gone where it is hard: otherwise their silence proves nothing.
+  EXPECT_GT(totals.takeovers, totals.runs / 4);
+  EXPECT_GT(totals.terms, totals.runs * 3);
+  EXPECT_GT(totals.delivered, totals.runs * 100);
+  EXPECT_LT(totals.without_survivor, totals.runs / 2);
+}
+
+TEST(SimPair, ChaosWithoutCrashesAlwaysLeavesAnImage) {
+  const Totals totals = explore(Scenario::kNoCrash, 3000);
+  expect_no_failure(totals);
+  EXPECT_GT(totals.takeovers, totals.runs / 4);
+  EXPECT_EQ(totals.without_survivor, 0U);
+}
+
+TEST(SimPair, OneFaultNeverEndsTheService) {
+  const Totals totals = explore(Scenario::kSingleFault, 2000);
+  expect_no_failure(totals);
+  EXPECT_GT(totals.takeovers, totals.runs / 5);
+}
+
+TEST(SimPair, OneSeedReplaysExactly) {
+  for (const std::uint64_t seed : {1U, 17U, 4711U}) {
+    const Outcome first = run({.seed = seed});
+    const Outcome again = run({.seed = seed});
+    EXPECT_EQ(first.delivered, again.delivered);
+    EXPECT_EQ(first.digest, again.digest);
+    EXPECT_NE(first.digest, run({.seed = seed + 1}).digest);
+  }
+}
+
+struct Planted {
+  const char* name;
+  Bug bug;
+  Scenario scenario;
+  std::vector<std::string> found_as;  // any of these rules may be the first to see it
+};
+
+class PlantedBug : public testing::TestWithParam<Planted> {};
+
+TEST_P(PlantedBug, IsFound) {
+  const Planted& planted = GetParam();
+  for (std::uint64_t seed = 1; seed <= 20'000; ++seed) {
+    const Outcome outcome = run({.seed = seed, .scenario = planted.scenario, .bug = planted.bug});
+    if (outcome.ok) continue;
+    for (const std::string& rule : planted.found_as)
+      if (outcome.rule == rule) return;
+  }
+  FAIL() << "20,000 seeds did not find it";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    SimPair, PlantedBug,
+    testing::Values(Planted{"PromiseNotStored", Bug::kPromiseNotStored, Scenario::kChaos, {"promise first"}},
+                    Planted{"AcksAfterTakeover", Bug::kAcksAfterTakeover, Scenario::kChaos, {"nothing after takeover", "one history"}},
+                    Planted{"AckOpensTooMuch", Bug::kAckOpensTooMuch, Scenario::kChaos, {"commit before output", "nothing lost"}},
+                    Planted{"SoloUnproven", Bug::kSoloUnproven, Scenario::kSingleFault, {"service goes on", "solo only when well"}},
+                    Planted{"ProtectTooEarly", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}},
+                    Planted{"SoloStrikesNobody", Bug::kSoloStrikesNobody, Scenario::kChaos, {"nothing lost", "nothing after takeover"}},
+                    Planted{"GateAlwaysOpen", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"commit before output"}},
+                    Planted{"GrantNotStored", Bug::kGrantNotStored, Scenario::kChaos, {"term rises", "run by grant"}}),
+    [](const testing::TestParamInfo<Planted>& planted) { return std::string{planted.param.name}; });
+
+}  // namespace
+}  // namespace understudy::sim
