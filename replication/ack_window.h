@@ -48,8 +48,8 @@ class AckWindow {
   bool full() const { return sent_.size() >= limits_.max_in_flight; }
   // The oldest epoch in flight has waited longer than ack_timeout.
   bool overdue(Instant now) const { return !sent_.empty() && now - sent_.front().at > limits_.ack_timeout; }
-  // When the oldest in flight becomes overdue; Instant::max() when there is none.
-  Instant overdue_at() const { return sent_.empty() ? Instant::max() : sent_.front().at + limits_.ack_timeout; }
+  // From when on overdue() is true, if no ack comes; Instant::max() when nothing is in flight.
+  Instant overdue_at() const { return sent_.empty() ? Instant::max() : sent_.front().at + limits_.ack_timeout + Duration{1}; }
   std::uint64_t stale_acks() const { return stale_acks_; }
 
  private:

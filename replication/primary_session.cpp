@@ -296,7 +296,7 @@ Instant PrimarySession::due(Instant now) const {
   }
   if (capture_ || !outbox_.empty() || put_off_ || final_ == Final::kWanted) return now + kSoon;
   const bool stands = final_ == Final::kSent || final_ == Final::kDone;
-  return std::min(window_.overdue_at() + kSoon, stands ? Instant::max() : epoch_began_ + config_.interval);
+  return std::min(window_.overdue_at(), stands ? Instant::max() : epoch_began_ + config_.interval);
 }
 
 void PrimarySession::post(MessageKind kind, Epoch epoch, std::span<const std::byte> payload, std::vector<OwnedBytes> bulk) {

@@ -127,10 +127,17 @@ void EventLoop::run_messages() {
 
 void EventLoop::run_due_timers() {
   const Instant now = clock_.now();
-  while (!timers_.empty() && timers_.begin()->first.first <= now) {
-    auto node = timers_.extract(timers_.begin());
+  // What a callback arms anew waits for the next turn, however soon it is due: file descriptors and messages must get theirs.
+  const TimerId first_new = next_timer_;
+  for (auto due = timers_.begin(); due != timers_.end() && due->first.first <= now;) {
+    if (due->first.second >= first_new) {
+      ++due;
+      continue;
+    }
+    auto node = timers_.extract(due);
     timer_times_.erase(node.key().second);
     node.mapped()();
+    due = timers_.begin();  // the callback may have cancelled any
   }
 }
 
