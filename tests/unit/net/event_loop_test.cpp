@@ -32,9 +32,9 @@ TEST_F(EventLoopTest, ATimerThatIsAlwaysDueAgainStarvesNobody) {
 
 TEST_F(EventLoopTest, TimersRunInTheirOrderAndACancelledOneNever) {
   std::vector<int> order;
+  EventLoop::TimerId third = 0;
   on_loop([&] {
     const Instant now = clock_.now();
-    EventLoop::TimerId third = 0;
     loop().call_at(now + std::chrono::milliseconds{2}, [&] { order.push_back(2); });
     loop().call_at(now + std::chrono::milliseconds{1}, [&] {
       order.push_back(1);
