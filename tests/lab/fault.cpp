@@ -12,11 +12,12 @@ struct Entry {
   const char* name;
   const char* description;
 };
-constexpr std::array<Entry, 4> kFaults{{
+constexpr std::array<Entry, 5> kFaults{{
     {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
     {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
     {Fault::kNic, "nic", "service NIC removed from host-a"},
     {Fault::kPartition, "partition", "replication link cut at host-a's port of the switch"},
+    {Fault::kSwitchover, "switchover", "understudy switchover on host-a"},
 }};
 
 constexpr Duration kCommandDeadline = std::chrono::seconds{5};
@@ -52,6 +53,8 @@ Result<void> strike(Fault fault, LabPair& pair, const Clock& clock) {
       if (auto done = run_command(clock, {"ip", "link", "set", "a-rep", "nomaster"}, kCommandDeadline); !done)
         return std::move(done.error());
       return {};
+    case Fault::kSwitchover:
+      return pair.command(NodeId::kA, "switchover", kCommandDeadline);
   }
   return {};
 }

@@ -1,4 +1,4 @@
-// The faults that the demo strikes host-a with.
+// What the demo does to host-a: the faults, and the operator's switchover, which must lose no more than they do.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 
 namespace understudy::lab {
 
-enum class Fault { kKill, kFreeze, kNic, kPartition };
+enum class Fault { kKill, kFreeze, kNic, kPartition, kSwitchover };
 
 std::optional<Fault> fault_of(std::string_view name);
 const char* name_of(Fault fault);

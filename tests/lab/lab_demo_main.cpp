@@ -49,7 +49,8 @@ int dispatch(int argc, char** argv) {
   bool verbose = false;
   bool brief = false;
   DemoOptions options;
-  app.add_option("--fault", fault_name, "how host-a is struck")->check(CLI::IsMember({"kill", "freeze", "nic", "partition"}));
+  app.add_option("--fault", fault_name, "what is done to host-a")
+      ->check(CLI::IsMember({"kill", "freeze", "nic", "partition", "switchover"}));
   app.add_option("--json", json_file, "also write the report there, as JSON");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");

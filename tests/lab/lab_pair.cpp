@@ -104,6 +104,14 @@ Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
   return status;
 }
 
+Result<void> LabPair::command(NodeId node, const std::string& command, Duration deadline) const {
+  const auto& host = kHosts[static_cast<std::size_t>(node)];
+  auto said = run_command(
+      clock_, {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), command}, deadline);
+  if (!said) return std::move(said.error()).within("tell " + host);
+  return {};
+}
+
 Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {
   const Instant give_up_at = clock_.now() + deadline;
   while (true) {

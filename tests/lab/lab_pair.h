@@ -37,6 +37,8 @@ class LabPair {
   // kUnavailable when a process of the pair ended: the error holds its last log lines. `struck`: that node is expected to be gone.
   Result<void> check_alive(std::optional<NodeId> struck = std::nullopt) const;
   Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
+  // An operator's command to that node's daemon; the error holds its refusal.
+  Result<void> command(NodeId node, const std::string& command, Duration deadline) const;
   // Until host-a says that the pair is protected.
   Result<NodeStatus> wait_until_protected(Duration deadline) const;
 

@@ -52,6 +52,8 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
     against(outcome.fault != Fault::kPartition && *last != NodeId::kB, "host-b did not take over");
     against(*last == NodeId::kB && !speakers.changed_at, "host-b says that it runs the guest, and sent nothing");
   }
+  if (outcome.fault == Fault::kSwitchover)
+    against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");
   if (outcome.fault == Fault::kFreeze) {
     const auto& woken = status_of(outcome, NodeId::kA);
     against(!woken || woken->role != "fenced",
@@ -71,7 +73,8 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
       if (moment.at >= outcome.fault_at) entries.push_back({moment.at, kHosts[static_cast<std::size_t>(id)], moment.name, moment.text});
     }
   }
-  if (outcome.speakers.changed_at) entries.push_back({*outcome.speakers.changed_at, "wire", "first frame", "of the guest's address from host-b"});
+  if (outcome.speakers.changed_at)
+    entries.push_back({*outcome.speakers.changed_at, "wire", "first frame", "of the guest's address from host-b"});
   if (outcome.first_reply_after) entries.push_back({*outcome.first_reply_after, "client", "first packet", "a reply reached the client"});
   std::ranges::stable_sort(entries, {}, &TimelineEntry::at);
   return entries;
