@@ -20,4 +20,10 @@ Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, con
 
 std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc) { return saved.guest_tsc - raw_tsc; }
 
+std::uint64_t plan_tsc_deadline(const SavedClock& saved, std::uint64_t deadline, std::uint64_t tsc_now) {
+  if (deadline == 0) return 0;
+  const std::uint64_t moved = deadline - saved.guest_tsc + tsc_now;
+  return moved == 0 ? 1 : moved;  // 0 would disarm it
+}
+
 }  // namespace understudy

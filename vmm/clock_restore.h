@@ -38,4 +38,8 @@ Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, con
 // offset zero reads on this host now: the host's TSC, which KVM has scaled to the guest's frequency if need be.
 std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc);
 
+// A TSC deadline as far ahead as it was at the save, for a vCPU whose TSC reads `tsc_now` where it read saved.guest_tsc. They differ only
+// where KVM does not honour an offset: a timer would otherwise wait for a counter that is days away. 0, not armed, stays 0.
+std::uint64_t plan_tsc_deadline(const SavedClock& saved, std::uint64_t deadline, std::uint64_t tsc_now);
+
 }  // namespace understudy

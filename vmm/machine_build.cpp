@@ -68,8 +68,13 @@ Result<void> Machine::Parts::build_vcpus() {
   US_ASSIGN(fit.tsc, host_tsc(kvm, first));
   const auto xsave_bytes = static_cast<std::size_t>(vm.capability(KVM_CAP_XSAVE2));
   fit.abilities = find_vcpu_abilities(first, xsave_bytes, msr_candidates(std::move(msrs)));
-  if (!fit.abilities.tsc_offset)
+  if (fit.abilities.tsc_offset) {
+    // Trying moved vCPU 0's for a moment: KVM counts the TSCs as synchronized again once each was given the same offset.
+    US_ASSIGN(const std::uint64_t offset, read_tsc_offset(first));
+    for (const auto& vcpu : vcpus) US_TRY(write_tsc_offset(vcpu->fd(), offset));
+  } else {
     log(Severity::kWarning, "KVM does not honour a TSC offset: after a takeover the guest's TSC is the new host's");
+  }
   return {};
 }
 

@@ -65,8 +65,12 @@ Result<SavedClock> save_clock(const KvmVm& vm, int vcpu0_fd, std::uint64_t guest
 Result<void> restore_clock(const KvmVm& vm, std::span<const VcpuClock> vcpus, const SavedClock& saved, bool tsc_offset_honoured) {
   US_CHECK(!vcpus.empty());
   if (tsc_offset_honoured) US_TRY(restore_tsc(vcpus, saved));
+  std::uint64_t tsc_now = saved.guest_tsc;
+  if (!tsc_offset_honoured) {
+    US_ASSIGN(tsc_now, read_msr(vcpus[0].fd, kMsrTsc));
+  }
   for (const auto& vcpu : vcpus) {
-    if (vcpu.has_deadline) US_TRY(write_msr(vcpu.fd, kMsrTscDeadline, vcpu.deadline));
+    if (vcpu.has_deadline) US_TRY(write_msr(vcpu.fd, kMsrTscDeadline, plan_tsc_deadline(saved, vcpu.deadline, tsc_now)));
   }
   kvm_clock_data clock{};
   clock.clock = saved.kvmclock_ns;  // without KVM_CLOCK_REALTIME: the downtime is not added

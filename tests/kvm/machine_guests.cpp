@@ -162,6 +162,40 @@ timer_idt:
     .quad 0x201000
 )")
 
+GUEST(deadline_timer, R"(
+    lea deadline_handler(%rip), %rax   # an interrupt gate for vector 0x40, at 0x201000
+    mov $0x201400, %edi
+    mov %ax, (%rdi)
+    movw $0x10, 2(%rdi)
+    movw $0x8e00, 4(%rdi)
+    shr $16, %rax
+    mov %ax, 6(%rdi)
+    movq $0, 8(%rdi)
+    lea deadline_idt(%rip), %rax
+    lidt (%rax)
+    mov $0xfee00000, %ebx
+    orl $0x100, 0xf0(%rbx)
+    movl $0x40040, 0x320(%rbx)      # TSC deadline, vector 0x40
+    call deadline_arm
+    sti
+1:  jmp 1b
+deadline_handler:
+    incq 0x200000
+    movl $0, 0xb0(%rbx)             # end of interrupt
+    call deadline_arm
+    iretq
+deadline_arm:
+    mov $0x6e0, %ecx
+    rdtsc
+    add $4000000, %eax
+    adc $0, %edx
+    wrmsr
+    ret
+deadline_idt:
+    .word 0x40f
+    .quad 0x201000
+)")
+
 namespace understudy::test {
 
 std::vector<std::byte> make_elf(std::span<const std::byte> code) {

@@ -30,6 +30,8 @@ std::span<const std::byte> smp_guest();
 std::span<const std::byte> tsc_guest();
 // Sets up the LAPIC's timer, periodic, and counts its interrupts at kGuestData.
 std::span<const std::byte> timer_guest();
+// The same with the TSC deadline, armed again by each interrupt: one that is lost is the last.
+std::span<const std::byte> deadline_timer_guest();
 
 // An ELF executable with `code` at kGuestCode, entered at its start.
 std::vector<std::byte> make_elf(std::span<const std::byte> code);

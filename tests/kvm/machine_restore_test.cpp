@@ -85,19 +85,22 @@ TEST(MachineRestoreElsewhere, PortIoInFlightIsNeitherLostNorRepeated) {
   EXPECT_FALSE(guest.machine->event().has_value());
 }
 
-TEST(MachineRestoreElsewhere, TheTimerGoesOn) {
-  auto guest = boot_machine(timer_guest());
-  ASSERT_OK(guest.machine->resume());
-  for (int round = 0; round < 5; ++round) {
+TEST(MachineRestoreElsewhere, TheTimersGoOn) {
+  for (const auto& code : {timer_guest(), deadline_timer_guest()}) {
+    auto guest = boot_machine(code);
+    ASSERT_OK(guest.machine->resume());
+    for (int round = 0; round < 10; ++round) {
+      ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
+      const Checkpoint checkpoint = take(guest);
+      run_for(std::chrono::milliseconds{round});
+      auto next = make_machine();
+      next.load_image(checkpoint.image);
+      ASSERT_OK(next.machine->restore(checkpoint.state));
+      ASSERT_OK(next.machine->resume());
+      guest = std::move(next);
+    }
     ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
-    const Checkpoint checkpoint = take(guest);
-    auto next = make_machine();
-    next.load_image(checkpoint.image);
-    ASSERT_OK(next.machine->restore(checkpoint.state));
-    ASSERT_OK(next.machine->resume());
-    guest = std::move(next);
   }
-  ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
 }
 
 TEST(MachineRestoreElsewhere, WaitingProcessorsAreStartedAfterwards) {

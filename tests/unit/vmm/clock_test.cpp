@@ -34,6 +34,15 @@ TEST(ClockRestore, TheTscGoesOnWhateverTheHostsReadAlready) {
   }
 }
 
+TEST(ClockRestore, ADeadlineStaysAsFarAhead) {
+  const SavedClock saved{.guest_tsc = 5 * kDay, .guest_tsc_khz = kKhz};
+  EXPECT_EQ(plan_tsc_deadline(saved, 5 * kDay + 1000, 5 * kDay), 5 * kDay + 1000) << "the TSC goes on: nothing to do";
+  EXPECT_EQ(plan_tsc_deadline(saved, 5 * kDay + 1000, kDay), kDay + 1000) << "a younger host that ignores offsets";
+  EXPECT_EQ(plan_tsc_deadline(saved, 5 * kDay - 7, 9 * kDay), 9 * kDay - 7) << "overdue at the save";
+  EXPECT_EQ(plan_tsc_deadline(saved, 0, 9 * kDay), 0U) << "not armed";
+  EXPECT_EQ(plan_tsc_deadline(saved, 4 * kDay, kDay), 1U) << "never disarmed by chance";
+}
+
 TEST(ClockRestore, FrequenciesWithinTheToleranceNeedNoScaling) {
   const SavedClock saved{.guest_tsc_khz = kKhz};
   for (const std::uint64_t host : {kKhz, kKhz + 1, kKhz - 1, kKhz + 649, kKhz - 649}) {
