@@ -60,6 +60,9 @@ Result<ProbeReport> decode_probe(std::span<const std::byte, kProbeRecordBytes> r
 int run_probe(ProbePath path, Duration period, int out_fd, const std::function<ProbeReport()>& exercise) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::signal(SIGPIPE, SIG_IGN);
+  // A terminal's Ctrl-C and a service manager's stop reach the whole group; the daemon ends its probes itself.
+  ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGTERM, SIG_IGN);
   const MonotonicClock clock;
   while (true) {
     const Instant started_at = clock.now();

@@ -17,6 +17,8 @@
 #include "net/base/log.h"
 #include "net/zmq_link.h"
 #include "replication/rocksdb_store.h"
+#include "vmm/boot/loader.h"
+#include "vmm/guest_memory.h"
 
 namespace understudy {
 
@@ -72,6 +74,7 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(started.promise, store->promise());
     US_ASSIGN(const auto committed, store->committed());
     started.committed = {committed.term, committed.epoch};
+    if (config_.pair.initial_primary && started.term == Term{}) US_TRY(check_bootable());
     US_TRY(store->put_identity({config_.pair.id, self.node, self.incarnation}));
 
     US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
@@ -92,6 +95,19 @@ class RunningDaemon final : public Daemon {
   }
 
  private:
+  // Before the pair's first term is asked for: once it is granted, a guest that can't be booted would leave the pair without any image.
+  Result<void> check_bootable() const {
+    const auto& vm = config_.vm;
+    US_ASSIGN(const auto scratch, GuestMemory::create(vm.memory_bytes));
+    const auto loaded = load_guest({.kernel_path = vm.kernel.string(),
+                                    .initrd_path = vm.initrd.value_or("").string(),
+                                    .command_line = vm.cmdline,
+                                    .vcpu_count = vm.vcpus},
+                                   *scratch);
+    if (!loaded) return loaded.error().within("the guest can't be booted");
+    return {};
+  }
+
   // On the node's loop.
   Result<void> start_node(const input::Started& started) {
     EventLoop& loop = node_thread_->loop();
