@@ -141,23 +141,25 @@ TEST(DeviceManager, QuiesceThatTimesOutLeavesTheDevicesRunning) {
   EXPECT_EQ(manager->serial().receive({&key, 1}), 1u);
 }
 
-TEST(DeviceManager, QuiesceIsUndoneWhenTheCallerGaveUpWhileItRan) {
-  // Racing deadlines against the loop: whatever the caller is told is what holds.
+TEST(DeviceManager, WhateverTheCallerOfQuiesceIsToldIsWhatHolds) {
+  // The deadline creeps to the moment at which the loop answers, so that it passes before, while and after the devices are quiesced. Many
+  // devices make that moment long.
   DeviceRig rig;
-  const auto manager = *DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
+  DevicesConfig config;
+  for (unsigned i = 0; i < 16; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+  const auto manager = *DeviceManager::create(std::move(config), rig.memory, rig.loop());
   const std::byte key{'k'};
-  unsigned done = 0;
-  for (unsigned round = 0; round < 300; ++round) {
+  Duration deadline = std::chrono::microseconds{100};
+  for (unsigned round = 0; round < 2000; ++round) {
     manager->resume();
-    const bool quiesced = manager->quiesce(std::chrono::microseconds{round}).has_value();
     rig.settle();
-    std::byte ignored{};
-    manager->port_bus().read(0x3F8, {&ignored, 1});
+    const bool quiesced = manager->quiesce(deadline).has_value();
+    deadline = quiesced ? std::max(deadline - std::chrono::microseconds{1}, Duration{1}) : deadline + std::chrono::microseconds{1};
+    rig.settle();
     ASSERT_EQ(manager->serial().receive({&key, 1}), quiesced ? 0u : 1u) << round;
-    done += quiesced ? 1 : 0;
+    std::byte ignored{};
+    manager->port_bus().read(DeviceManager::kSerialPort, {&ignored, 1});
   }
-  ASSERT_TRUE(manager->quiesce(kHangBound));
-  RecordProperty("quiesced", static_cast<int>(done));
 }
 
 TEST(DeviceManager, DestroyingItTakesDisksOffGuestMemory) {

@@ -91,6 +91,25 @@ TEST_F(VirtqueueTest, UsedEntriesAppearWithPublishAndAreMarked) {
   EXPECT_FALSE(ring_.publish()) << "nothing new";
 }
 
+TEST_F(VirtqueueTest, MarksEachPageOfAUsedRingThatItWrites) {
+  // The index lies at the end of one page, the entries and the notification event in the next.
+  const PageIndex first{(kTable >> kPageShift)};
+  QueueState spread = state();
+  spread.device_area = kTable + kPageSizeBytes - 4;
+  ASSERT_TRUE(ring_.activate(spread, true, false));
+  driver_.add({{kData, 4, true}});
+  ASSERT_EQ(ring_.pop(chain_), Pop::kChain);
+  written();
+  ring_.push(chain_.head, 4);
+  auto pages = written();
+  EXPECT_TRUE(pages.contains(after(first)));
+  EXPECT_FALSE(pages.contains(first));
+  ring_.publish();
+  EXPECT_TRUE(written().contains(first));
+  ring_.enable_notifications();
+  EXPECT_TRUE(written().contains(after(first)));
+}
+
 TEST_F(VirtqueueTest, WrapsRoundItsRingAndIndexes) {
   for (unsigned i = 0; i < 70'000; ++i) {
     driver_.add({{kData, 1, true}});
