@@ -1,6 +1,7 @@
 #include "replication/sealed_record.h"
 
 #include <bit>
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -28,9 +29,9 @@ std::uint64_t checksum_of(std::string_view key, std::span<const std::byte> paylo
 std::vector<std::byte> seal_record(std::string_view key, std::span<const std::byte> payload) {
   const Seal seal{
       .magic = kMagic, .version = kRecordVersion, .zero = 0, .payload_bytes = payload.size(), .checksum = checksum_of(key, payload)};
-  std::vector<std::byte> record(kSealBytes);
+  std::vector<std::byte> record(kSealBytes + payload.size());
   std::memcpy(record.data(), &seal, sizeof seal);
-  record.insert(record.end(), payload.begin(), payload.end());
+  std::ranges::copy(payload, record.begin() + kSealBytes);
   return record;
 }
 
