@@ -65,9 +65,9 @@ TEST(AckWindowSourceTest, ARaisedTermTakesOnlyItsOwnAcks) {
 TEST(AckWindowBoundTest, FullAndOverdue) {
   AckWindow window = window_at_7();
   EXPECT_TRUE(window.full());
-  EXPECT_EQ(window.overdue_at(), Instant{110ms});
+  EXPECT_EQ(window.overdue_at(), Instant{110ms + 1ns});
   EXPECT_FALSE(window.overdue(Instant{110ms}));
-  EXPECT_TRUE(window.overdue(Instant{111ms}));
+  EXPECT_TRUE(window.overdue(window.overdue_at()));
   ASSERT_TRUE(*window.acked(kSource, Epoch{8}));
   EXPECT_FALSE(window.full());
   EXPECT_FALSE(window.overdue(Instant{111ms}));  // the next one was sent later

@@ -247,6 +247,7 @@ TEST_F(SessionTest, FinalEpochLeavesTheGuestStanding) {
   const std::size_t pauses = machine_a->pauses();
   run(100ms);
   EXPECT_EQ(machine_a->pauses(), pauses);
+  EXPECT_EQ(primary->next_tick(), Instant::max());  // nothing is due while it stands and nothing is in flight
   // It goes on here after all.
   ASSERT_TRUE(primary->resume_guest(clock.now()));
   EXPECT_TRUE(machine_a->running());
