@@ -28,7 +28,8 @@ struct SessionMessage {
   Incarnation receiver;
   Epoch epoch;
   GuestImage image;   // kEpoch; kWelcome: what the secondary holds
-  bool full = false;  // kEpoch: of a session that sent everything
+  bool full = false;  // kEpoch: the first of a full transfer
+  Epoch previous;     // kEpoch: builds on this one
 };
 
 class Host {
@@ -67,7 +68,8 @@ class Host {
     Term term;
     Incarnation peer;
     bool based = false;
-    Epoch base;  // what was committed before it
+    Epoch base;      // the first epoch comes after it
+    Epoch peer_has;  // what the first epoch builds on, without a full transfer
     Epoch sent;
     Epoch acked;
     std::deque<GuestImage> unacked;
@@ -81,8 +83,8 @@ class Host {
     Term floor;
     Session session;
     Term term;
-    Epoch base;
-    Epoch committed;
+    Epoch newest;              // committed in it
+    bool overwriting = false;  // a full transfer has begun, and not ended
   };
 
   void feed(Input input);
@@ -121,6 +123,7 @@ class Host {
   void receive_session(const SessionMessage& message);
   void on_welcome(const SessionMessage& message);
   void on_hello(const SessionMessage& message);
+  void overwrite();
   void on_epoch(const SessionMessage& message);
   void on_ack(const SessionMessage& message);
   void epoch_turn();

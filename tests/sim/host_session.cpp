@@ -40,10 +40,8 @@ void Host::receive_session(const SessionMessage& message) {
     case Kind::kHello:
       return on_hello(message);
     case Kind::kOverwrite:
-      if (!in_.accepting || message.session != in_.session || message.term < in_.floor || in_.committed != in_.base) return;
-      oracle_.image_lost(self());
-      image_whole_ = false;
-      return feed(input::ImageOverwritten{});
+      if (!in_.accepting || message.session != in_.session || message.term < in_.floor || message.epoch < in_.newest) return;
+      return overwrite();
     case Kind::kEpoch:
       return on_epoch(message);
     case Kind::kWelcome:
@@ -62,6 +60,7 @@ void Host::on_welcome(const SessionMessage& message) {
   out_.up = true;
   out_.acked_at = engine_.now();
   out_.full = !message.image.history || !begins(message.image, *guest_.history) || engine_.random.chance(0.3);
+  out_.peer_has = message.image.at.epoch;
   out_.full_until = engine_.now() + (out_.full ? engine_.random.between(ms(30), ms(400)) : Duration{});
   trace(out_.full ? "session is up, sends everything" : "session is up, catches up");
   feed(input::SessionUp{out_.session, out_.term, out_.peer});
@@ -75,7 +74,8 @@ void Host::on_hello(const SessionMessage& message) {
   if (message.session != in_.session) {
     in_.session = message.session;
     in_.term = message.term;
-    in_.base = in_.committed = message.epoch;
+    in_.newest = message.epoch;
+    in_.overwriting = false;
     feed(input::SessionUp{message.session, message.term, message.sender});
   }
   SessionMessage welcome = make(Kind::kWelcome, message.session, message.term);
@@ -89,14 +89,13 @@ void Host::on_epoch(const SessionMessage& message) {
   if (message.term < in_.floor && options_.bug != Bug::kAcksAfterTakeover)
     return send(make(Kind::kRefuse, message.session, in_.floor, Incarnation{}, Epoch{}));
   feed(input::SessionActivity{});
-  if (message.epoch > after(in_.committed)) return;  // resent later
   in_.term = std::max(in_.term, message.term);
-  if (message.epoch == after(in_.committed)) {
-    if (in_.committed == in_.base && image_whole_ && message.full) {  // the first of a full transfer replaces the old image
-      image_whole_ = false;
-      feed(input::ImageOverwritten{});
-    }
-    in_.committed = message.epoch;
+  if (message.epoch > in_.newest) {
+    if (message.full && !in_.overwriting) overwrite();
+    const bool builds_on_ours = message.full ? in_.overwriting : image_whole_ && image_.at.epoch == message.previous;
+    if (!builds_on_ours) return;  // resent in order
+    in_.newest = message.epoch;
+    in_.overwriting = false;
     image_ = message.image;
     image_.at = {message.term, message.epoch};
     image_whole_ = true;
@@ -104,7 +103,15 @@ void Host::on_epoch(const SessionMessage& message) {
     oracle_.committed(self(), image_);
     feed(input::EpochCommitted{in_.session, image_.at});
   }
-  send(make(Kind::kAck, in_.session, message.term, Incarnation{}, in_.committed));
+  if (image_whole_) send(make(Kind::kAck, in_.session, message.term, Incarnation{}, image_.at.epoch));
+}
+
+// A full transfer writes over the image held so far.
+void Host::overwrite() {
+  in_.overwriting = true;
+  image_whole_ = false;
+  oracle_.image_lost(self());
+  feed(input::ImageOverwritten{});
 }
 
 void Host::on_ack(const SessionMessage& message) {
@@ -165,7 +172,7 @@ void Host::capture() {
   if (!out_.up) return send(make(Kind::kHello, out_.session, out_.term, out_.peer, out_.base));
   if (out_.full && !out_.overwritten) {
     out_.overwritten = true;
-    send(make(Kind::kOverwrite, out_.session, out_.term, out_.peer, Epoch{}));
+    send(make(Kind::kOverwrite, out_.session, out_.term, out_.peer, after(out_.base)));
   }
   if (engine_.now() < out_.full_until) {
     out_.acked_at = engine_.now();
@@ -187,7 +194,9 @@ void Host::capture() {
 void Host::send_epoch(Epoch epoch, const GuestImage& image) {
   SessionMessage message = make(SessionMessage::Kind::kEpoch, out_.session, out_.term, out_.peer, epoch);
   message.image = image;
-  message.full = out_.full;
+  const bool first = epoch == after(out_.base);
+  message.full = out_.full && first;
+  message.previous = first ? out_.peer_has : Epoch{epoch.raw() - 1};
   send(std::move(message));
 }
 

@@ -43,7 +43,10 @@ void Oracle::guest_started(NodeIncarnation node, Term term, const History& histo
     if (held == held_.end()) return violate("whole image", name(node) + " runs without a whole image");
     if (held->second.length != history.size()) return violate("one epoch", name(node) + " runs from no committed epoch");
   }
-  for (std::size_t i = 0; i < seen_.size(); ++i) {
+  // A process that was stopped between the grant and the start wakes up superseded: it can't know before it has run. What it must not do
+  // then is speak, which released() judges.
+  const bool outdated = starts_.upper_bound(term) != starts_.end();
+  for (std::size_t i = 0; i < seen_.size() && !outdated; ++i) {
     if (!seen_[i]) continue;
     if (i >= history.size() || history[i] != *seen_[i])
       return violate("nothing lost", name(node) + " runs in " + name(term) + " from length " + std::to_string(history.size()) +
