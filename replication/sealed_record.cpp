@@ -1,7 +1,7 @@
 #include "replication/sealed_record.h"
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 
