@@ -179,7 +179,9 @@ void Node::begin(const ArbiterRecord& record) {
   if (record.holder == self_) return apply_later(record);
   if (record.holder.node != config_.node) return become_secondary("the peer holds " + describe(record));
   if (record.eligible.size() > 1) return become_secondary("this node's image was lost in a restart; the peer may take over");
-  fence("the guest's only image was lost when this node restarted: the record is " + describe(record), false);
+  fence("the guest's only image was lost when this node restarted (the record is " + describe(record) +
+            "): boot it as a new pair, under another [pair] name and with empty state folders",
+        false);
 }
 
 void Node::apply_later(const ArbiterRecord& record) {

@@ -78,7 +78,7 @@ class NodeRunner {
   EventLoop::TimerId tick_timer_ = 0;
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
-  std::map<ProbePath, ProbeReport> probed_;  // the latest of each path, for the status
+  std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end
   Role shown_role_ = Role::kStarting;
   Term shown_term_;
