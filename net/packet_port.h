@@ -1,6 +1,6 @@
 // A place where whole Ethernet frames enter and leave the host: a tap in production, a recorder in tests.
 //
-// One thread at a time uses a port. Nothing blocks.
+// At most one thread sends, and at most one (possibly another) receives. Nothing blocks.
 #pragma once
 
 #include <cstddef>

@@ -14,7 +14,7 @@ struct TapOptions {
   bool create_if_missing = false;  // for tests and labs; a daemon uses what its host's administrator made
 };
 
-// Use by one thread at a time, like any PacketPort.
+// One thread sends and one receives, as with any PacketPort.
 class Tap final : public PacketPort {
  public:
   static constexpr std::size_t kMaxFrameBytes = 65'550;

@@ -17,6 +17,7 @@ class DiskStream {
  public:
   virtual ~DiskStream() = default;
   virtual std::uint64_t capacity_bytes() const = 0;
+  virtual bool read_only() const = 0;  // never written, nor transferred
 
   // From now on every write that the guest submits is kept for take_writes(), from submission on; what was kept before is forgotten.
   virtual void start_stream() = 0;
@@ -41,6 +42,7 @@ class DiskSink {
  public:
   virtual ~DiskSink() = default;
   virtual std::uint64_t capacity_bytes() const = 0;
+  virtual bool read_only() const = 0;
 
   // Writes go to the image in the order of these calls; a later reader of the same image sees them all.
   virtual void apply(DiskWrite write) = 0;

@@ -62,7 +62,11 @@ std::vector<std::byte> to_bytes(const Hello& message) {
     fingerprint.setCpuFeatureWords(kj::arrayPtr(from.cpu_feature_words.data(), from.cpu_feature_words.size()));
     auto devices = fingerprint.initDeviceIds(static_cast<unsigned>(from.device_ids.size()));
     for (unsigned i = 0; i < devices.size(); ++i) devices.set(i, from.device_ids[i]);
-    out.setDiskBytes(kj::arrayPtr(message.disk_bytes.data(), message.disk_bytes.size()));
+    auto disks = out.initDisks(static_cast<unsigned>(message.disks.size()));
+    for (unsigned i = 0; i < disks.size(); ++i) {
+      disks[i].setBytes(message.disks[i].bytes);
+      disks[i].setReadOnly(message.disks[i].read_only);
+    }
   });
 }
 
@@ -114,8 +118,8 @@ Result<Hello> from_bytes<Hello>(std::span<const std::byte> payload) {
     Hello out;
     out.expected_peer = Incarnation{in.getExpectedPeer()};
     US_ASSIGN(out.fingerprint, read_fingerprint(in.getFingerprint()));
-    US_TRY(check_count("disks", in.getDiskBytes().size(), kMaxDisks));
-    for (const std::uint64_t bytes : in.getDiskBytes()) out.disk_bytes.push_back(bytes);
+    US_TRY(check_count("disks", in.getDisks().size(), kMaxDisks));
+    for (const auto disk : in.getDisks()) out.disks.push_back({disk.getBytes(), disk.getReadOnly()});
     return out;
   });
   if (!hello) return std::move(hello.error()).within("hello");

@@ -35,11 +35,18 @@ inline constexpr bool is_replication(MessageKind message) {
   return message >= kind::kFirstReplication && message <= kind::kLastReplication;
 }
 
+// What must be equal of a disk on both nodes. A read-only one is never transferred: whoever made it put the same on both.
+struct DiskShape {
+  std::uint64_t bytes = 0;
+  bool read_only = false;
+  friend bool operator==(const DiskShape&, const DiskShape&) = default;
+};
+
 struct Hello {
   std::uint16_t protocol_version = kReplicationVersion;
   Incarnation expected_peer;
   MachineFingerprint fingerprint;
-  std::vector<std::uint64_t> disk_bytes;
+  std::vector<DiskShape> disks;
 };
 struct Welcome {
   bool image_whole = false;

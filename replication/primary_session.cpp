@@ -115,8 +115,8 @@ void PrimarySession::forget_peer() {
 
 void PrimarySession::send_hello(Instant now) {
   hello_at_ = now;
-  Hello hello{.expected_peer = start_.peer, .fingerprint = source_.fingerprint(), .disk_bytes = {}};
-  for (const DiskStream* disk : disks_) hello.disk_bytes.push_back(disk->capacity_bytes());
+  Hello hello{.expected_peer = start_.peer, .fingerprint = source_.fingerprint(), .disks = {}};
+  for (const DiskStream* disk : disks_) hello.disks.push_back({disk->capacity_bytes(), disk->read_only()});
   outbox_.clear();  // an older hello that the link would not take
   post(kind::kHello, Epoch{}, to_bytes(hello));
   flush();

@@ -92,7 +92,8 @@ void PrimarySession::send_chunks() {
     }
     send_writes_since();
     flush();
-    while (transfer.disk < disks_.size() && transfer.disk_offset >= disks_[transfer.disk]->capacity_bytes()) {
+    while (transfer.disk < disks_.size() &&
+           (disks_[transfer.disk]->read_only() || transfer.disk_offset >= disks_[transfer.disk]->capacity_bytes())) {
       ++transfer.disk;
       transfer.disk_offset = 0;
     }

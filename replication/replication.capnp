@@ -11,7 +11,7 @@ struct Hello {                       # primary -> secondary
   protocolVersion @0 :UInt16;
   expectedPeer @1 :UInt64;           # the incarnation that is meant
   fingerprint @2 :Fingerprint;
-  diskBytes @3 :List(UInt64);
+  disks @3 :List(Disk);               # in the order of the machine's disks
 
   struct Fingerprint {
     regions @0 :List(Region);
@@ -21,6 +21,10 @@ struct Hello {                       # primary -> secondary
     xsaveBytes @4 :UInt64;
     cpuFeatureWords @5 :List(UInt32);
     deviceIds @6 :List(Text);
+  }
+  struct Disk {
+    bytes @0 :UInt64;
+    readOnly @1 :Bool;
   }
   struct Region {
     start @0 :UInt64;

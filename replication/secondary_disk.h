@@ -18,6 +18,7 @@ class SecondaryDisk final : public DiskSink {
   explicit SecondaryDisk(std::shared_ptr<DiskImage> image);
 
   std::uint64_t capacity_bytes() const override { return image_->size_bytes(); }
+  bool read_only() const override { return image_->read_only(); }
   void apply(DiskWrite write) override;
   std::size_t backlog_bytes() const override { return backlog_->load(std::memory_order_acquire); }
   std::optional<Error> failure() const override;

@@ -9,6 +9,13 @@
 namespace understudy {
 namespace {
 
+std::string list_of(const std::vector<DiskShape>& disks) {
+  std::string text;
+  for (const DiskShape& disk : disks)
+    text += (text.empty() ? "" : ", ") + std::to_string(disk.bytes) + (disk.read_only ? " bytes read-only" : " bytes");
+  return text.empty() ? "none" : text;
+}
+
 std::vector<OwnedBytes> bulk_of(const DecodedMessage& message) {
   std::vector<OwnedBytes> bulk;
   bulk.reserve(message.bulk.size());
@@ -143,20 +150,20 @@ Result<void> SecondarySession::check_hello(const Hello& hello, const Envelope& f
   if (!accepting_) return refused(refusal_.empty() ? "this node is no secondary" : refusal_);
   if (from.term < floor_)
     return refused("term " + std::to_string(from.term.raw()) + " is below the promised " + std::to_string(floor_.raw()));
+  if (whole_ && from.term < committed_.term)
+    return refused("term " + std::to_string(from.term.raw()) + " is below that of the image held here, " +
+                   std::to_string(committed_.term.raw()));
   if (session_ && from.term < session_->term)
     return refused("term " + std::to_string(from.term.raw()) + " is below the running session's " + std::to_string(session_->term.raw()));
   if (hello.expected_peer != config_.incarnation)
     return refused("incarnation " + std::to_string(hello.expected_peer.raw()) + " was expected, this is " +
                    std::to_string(config_.incarnation.raw()) + ": its image was lost since");
   if (auto failed = failed_disk()) return refused(*failed);
-  if (hello.disk_bytes != disk_bytes_) {
-    const auto list = [](const std::vector<std::uint64_t>& sizes) {
-      std::string text;
-      for (const std::uint64_t size : sizes) text += (text.empty() ? "" : ", ") + std::to_string(size);
-      return text.empty() ? std::string{"none"} : text;
-    };
-    return refused("disk sizes differ: the primary has " + list(hello.disk_bytes) + " bytes, the secondary " + list(disk_bytes_));
-  }
+  std::vector<DiskShape> ours;
+  for (const DiskSink* disk : disks_) ours.push_back({disk->capacity_bytes(), disk->read_only()});
+  if (hello.disks != ours)
+    return refused("disks differ: the primary has " + list_of(hello.disks) + ", the secondary " + list_of(ours) +
+                   ": give both the same disks, in size, order and mode");
   if (auto fits = config_.compatible(hello.fingerprint, target_.fingerprint()); !fits)
     return std::move(fits.error()).within("the guest can't run here");
   return {};
@@ -201,6 +208,10 @@ void SecondarySession::on_disk(const DecodedMessage& message) {
   if (!check_begun(message)) return;
   auto batch = decode_disk_writes(message.payload.bytes(), bulk_of(message), disk_bytes_);
   if (!batch) return reject(message.envelope.epoch, batch.error());
+  for (const DiskWrite& write : batch->writes)
+    if (disks_[write.disk]->read_only())
+      return reject(message.envelope.epoch,
+                    Error{ErrorCode::kCorrupt, "write to disk " + std::to_string(write.disk) + ", which is read-only"});
   const Result<void> taken = session_->full ? stage_.note(*batch) : Result<void>{};
   if (!taken) return reject(message.envelope.epoch, taken.error());
   if (session_->full) {

@@ -98,7 +98,7 @@ class Peer {
   explicit Peer(StagingPool& pool) : pool_{pool} {}
 
   std::vector<Message> hello() {
-    Hello hello{.expected_peer = Incarnation{2}, .fingerprint = {}, .disk_bytes = kDisks};
+    Hello hello{.expected_peer = Incarnation{2}, .fingerprint = {}, .disks = {{kDiskBytes, false}}};
     return {message(kind::kHello, Epoch{0}, to_bytes(hello), {}),
             message(kind::kBegin, Epoch{0}, to_bytes(Begin{.full = true, .base = Epoch{}}), {})};
   }

@@ -27,7 +27,7 @@ inline void write_into(DiskBytes& image, const DiskWrite& write) {
 // The primary's: guest_write() is the guest, everything else the session.
 class FakeDiskStream final : public DiskStream {
  public:
-  explicit FakeDiskStream(std::size_t bytes) : image_(bytes) {}
+  explicit FakeDiskStream(std::size_t bytes, bool read_only = false) : image_(bytes), read_only_{read_only} {}
 
   // False: too much un-acked, the guest has to wait.
   bool guest_write(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -50,6 +50,7 @@ class FakeDiskStream final : public DiskStream {
   void set_limit(std::size_t bytes) { limit_ = bytes; }
 
   std::uint64_t capacity_bytes() const override { return image_.size(); }
+  bool read_only() const override { return read_only_; }
   void start_stream() override {
     stop_stream();
     streaming_ = true;
@@ -83,6 +84,7 @@ class FakeDiskStream final : public DiskStream {
 
  private:
   DiskBytes image_;
+  const bool read_only_;
   bool streaming_ = false;
   bool blocked_ = false;
   std::size_t unacked_ = 0;
@@ -96,9 +98,10 @@ class FakeDiskStream final : public DiskStream {
 // The secondary's. set_stuck(true) lets a backlog grow.
 class FakeDiskSink final : public DiskSink {
  public:
-  explicit FakeDiskSink(std::size_t bytes) : image_(bytes) {}
+  explicit FakeDiskSink(std::size_t bytes, bool read_only = false) : image_(bytes), read_only_{read_only} {}
 
   std::uint64_t capacity_bytes() const override { return image_.size(); }
+  bool read_only() const override { return read_only_; }
   void apply(DiskWrite write) override {
     backlog_bytes_ += write.length_bytes;
     backlog_.push_back(std::move(write));
@@ -120,6 +123,7 @@ class FakeDiskSink final : public DiskSink {
 
  private:
   DiskBytes image_;
+  const bool read_only_;
   std::vector<DiskWrite> backlog_;
   std::size_t backlog_bytes_ = 0;
   bool stuck_ = false;

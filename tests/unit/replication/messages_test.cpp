@@ -22,7 +22,7 @@ Hello some_hello() {
   hello.fingerprint.xsave_bytes = 4096;
   hello.fingerprint.cpu_feature_words = {1, 0xffff'ffff, 3};
   hello.fingerprint.device_ids = {"serial0", "blk0:67108864"};
-  hello.disk_bytes = {67'108'864, 512};
+  hello.disks = {{67'108'864, false}, {512, true}};
   return hello;
 }
 
@@ -38,7 +38,7 @@ TEST(MessagesTest, HelloThereAndBack) {
   EXPECT_EQ(back->fingerprint.xsave_bytes, 4096U);
   EXPECT_EQ(back->fingerprint.cpu_feature_words, hello.fingerprint.cpu_feature_words);
   EXPECT_EQ(back->fingerprint.device_ids, hello.fingerprint.device_ids);
-  EXPECT_EQ(back->disk_bytes, hello.disk_bytes);
+  EXPECT_EQ(back->disks, hello.disks);
 }
 
 TEST(MessagesTest, TheRestThereAndBack) {
@@ -75,7 +75,7 @@ TEST(MessagesTest, TextsAreCutAndListsBounded) {
   ASSERT_TRUE(reject);
   EXPECT_EQ(reject->reason.size(), 4096U);
   Hello hello = some_hello();
-  hello.disk_bytes.assign(1000, 512);
+  hello.disks.assign(1000, {512, false});
   const auto back = from_bytes<Hello>(to_bytes(hello));
   ASSERT_FALSE(back);
   EXPECT_EQ(back.error().code(), ErrorCode::kCorrupt);

@@ -301,7 +301,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(RefusalCase{"Version", [](Hello& hello, Envelope&) { hello.protocol_version = 2; }, "protocol version 2"},
                       RefusalCase{"Incarnation", [](Hello& hello, Envelope&) { hello.expected_peer = Incarnation{3}; },
                                   "incarnation 3 was expected, this is 2002"},
-                      RefusalCase{"Disks", [](Hello& hello, Envelope&) { hello.disk_bytes = {512}; }, "disk sizes differ"},
+                      RefusalCase{"Disks",
+                                  [](Hello& hello, Envelope&) {
+                                    hello.disks = {{512, true}};
+                                  },
+                                  "disks differ: the primary has 512 bytes read-only, the secondary 1048576 bytes"},
                       RefusalCase{"Machine", [](Hello& hello, Envelope&) { hello.fingerprint.vcpu_count = 4; }, "4 vCPUs against 1"}),
     [](const auto& tested) { return tested.param.name; });
 

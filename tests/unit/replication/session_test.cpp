@@ -200,6 +200,32 @@ TEST_F(SessionTest, SecondaryWithAFailedDiskAcksNothingAndTakesNothingOver) {
   EXPECT_FALSE(secondary->prepare_takeover());
 }
 
+TEST_F(SessionTest, AReadOnlyDiskIsNotTransferred) {
+  fake::FakeDiskStream stream{kDiskBytes, true};
+  fake::FakeDiskSink sink{kDiskBytes, true};
+  sink.image()[0] = std::byte{7};
+  primary =
+      std::make_unique<PrimarySession>(config, *machine_a, *gate, links->a, *pool, std::vector<DiskStream*>{&stream}, clock, primary_log);
+  secondary = std::make_unique<SecondarySession>(secondary_config, *machine_b, links->b, std::vector<DiskSink*>{&sink}, secondary_log);
+  protect();
+  EXPECT_EQ(sink.image()[0], std::byte{7});
+  primary.reset();
+  secondary.reset();
+}
+
+TEST_F(SessionTest, AnImageOfAHigherTermIsNotOverwrittenByALowerOne) {
+  protect();
+  gate->pair(Term{6});
+  primary->raise_term(Term{6}, clock.now());
+  run(30ms);
+  primary->forget();
+  primary->start({Session{2}, kTerm, kSecondaryIncarnation}, clock.now());
+  run(5ms);
+  ASSERT_EQ(primary_log.refused.size(), 1U);
+  EXPECT_THAT(primary_log.refused[0], HasSubstr("below that of the image held here, 6"));
+  EXPECT_TRUE(secondary->image_whole());
+}
+
 TEST_F(SessionTest, RaisedTermIsAckedAgainAndOldAcksDoNotCount) {
   protect();
   const Epoch before = primary->committed();
