@@ -214,7 +214,7 @@ void Host::carry_out(const action::TakeOver& action) {
     guest_.exists = guest_.running = true;
     guest_.history =
         std::make_shared<History>(image_.history->begin(), image_.history->begin() + static_cast<std::ptrdiff_t>(image_.length));
-    image_whole_ = false;
+    image_whole_ = options_.bug == Bug::kAcksAfterTakeover;
     open_epoch_ = after(image_.at.epoch);
     trace("guest runs from output " + std::to_string(image_.length));
     oracle_.guest_started(self(), term, *guest_.history, stored_term_, false);

@@ -40,7 +40,7 @@ void Host::receive_session(const SessionMessage& message) {
     case Kind::kHello:
       return on_hello(message);
     case Kind::kOverwrite:
-      if (!in_.accepting || message.session != in_.session || message.term < in_.floor || message.epoch < in_.newest) return;
+      if (!in_.accepting || message.session != in_.session || message.term < in_.floor || message.epoch <= in_.newest) return;
       return overwrite();
     case Kind::kEpoch:
       return on_epoch(message);

@@ -87,6 +87,7 @@ class Run {
 
   void chaos() {
     engine_.after(kFaultsFrom, [this] { next_fault(); });
+    witness_.on_grant([this](const ArbiterRecord& record) { strike_at_grant(record); });
     run_for(random().between(ms(3000), ms(9000)));
     heal();
     run_for(kInFlight);
@@ -114,9 +115,20 @@ class Run {
     engine_.after(random().between(ms(20), ms(1000)), [this] { next_fault(); });
   }
 
+  // The narrow moments are around a change of the record: look for them.
+  void strike_at_grant(const ArbiterRecord& record) {
+    if (healed_ || !random().chance(0.15)) return;
+    Host& holder = record.holder.node == NodeId::kA ? a_ : b_;
+    later(random().between(ms(0), ms(40)), [this, &holder] { fault(holder, random().below(6)); });
+  }
+
   void fault() {
-    Host& victim = host(random().next());
-    switch (random().below(14)) {
+    const std::uint64_t pick = random().next();
+    fault(host(pick), random().below(14));
+  }
+
+  void fault(Host& victim, std::uint64_t kind) {
+    switch (kind) {
       case 0:
         if (options_.scenario == Scenario::kNoCrash) return victim.freeze(random().between(ms(200), ms(1500)));
         victim.kill();

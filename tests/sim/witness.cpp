@@ -19,7 +19,9 @@ std::optional<ArbiterAnswer> Witness::propose(const Proposal& proposal) {
         if (node.node != state_.record->holder.node) state_.record->eligible.push_back(node);
       decision.answer.record = state_.record;
     }
-    if (state_.record) oracle_.granted(*state_.record);
+    if (!state_.record) return decision.answer;
+    oracle_.granted(*state_.record);
+    if (on_grant_) on_grant_(*state_.record);
   }
   return decision.answer;
 }

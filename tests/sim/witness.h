@@ -16,6 +16,8 @@ class Witness {
  public:
   Witness(Engine& engine, Oracle& oracle, Bug bug) : engine_{engine}, oracle_{oracle}, bug_{bug} {}
 
+  // Called with each new record.
+  void on_grant(std::function<void(const ArbiterRecord&)> seen) { on_grant_ = std::move(seen); }
   void set_up(bool up) {
     if (up_ && !up && bug_ == Bug::kGrantNotStored) state_ = previous_;
     up_ = up;
@@ -29,6 +31,7 @@ class Witness {
   Engine& engine_;
   Oracle& oracle_;
   const Bug bug_;
+  std::function<void(const ArbiterRecord&)> on_grant_;
   bool up_ = true;
   WitnessPair state_;
   WitnessPair previous_;
