@@ -124,11 +124,15 @@ void ReplicatedDisk::keep(std::uint64_t offset_bytes, const OwnedBytes& data) {
 
 std::size_t ReplicatedDisk::reap(std::span<BlockCompletion> completions) {
   const std::lock_guard lock{completions_->mutex};
+  // Drained before the look at the list: the device's loop would turn round and round on an fd that stays readable.
+  eventfd_t drained = 0;
+  ::eventfd_read(completions_->ready.get(), &drained);
   auto& done = completions_->done;
   const std::size_t count = std::min(done.size(), completions.size());
   std::copy_n(done.begin(), count, completions.begin());
   done.erase(done.begin(), done.begin() + static_cast<std::ptrdiff_t>(count));
   completions_->in_flight -= count;
+  if (!done.empty()) completions_->signal();
   return count;
 }
 
