@@ -325,7 +325,7 @@ action::SetGate Node::desired_gate() const {
   if (!runs_guest()) return {};
   if (confirmation_) return {.mode = GateMode::kHold, .term = term_};
   if (role_ == Role::kPrimary) return {.mode = GateMode::kPair, .term = term_, .peer = eligible_peer().incarnation};
-  if (protecting_ != Protecting::kNo) return {.mode = GateMode::kPair, .term = term_, .peer = session_.peer.incarnation};
+  if (protecting_ != Protecting::kNo) return {.mode = GateMode::kPair, .term = term_, .peer = protecting_peer_};
   return {.mode = GateMode::kSolo, .term = term_};
 }
 

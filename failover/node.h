@@ -270,6 +270,7 @@ class Node {
   Instant session_at_;       // the next one not before
   Instant session_down_at_;  // primary: none has been up since
   Protecting protecting_ = Protecting::kNo;
+  Incarnation protecting_peer_;
   Epoch open_epoch_;
   action::SetGate gate_;  // as last ordered
   std::optional<Handover> handover_;

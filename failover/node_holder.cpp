@@ -119,6 +119,7 @@ void Node::evaluate_solo() {
 void Node::protect() {
   if (!session_.whole || confirmation_ || now_ < recheck_at_) return;
   if (protecting_ == Protecting::kNo) {
+    protecting_peer_ = session_.peer.incarnation;
     protecting_ = Protecting::kGate;  // sync_gate() orders it; on(GateSet) goes on
   } else if (protecting_ == Protecting::kCatchUp && session_.committed >= open_epoch_ && goal_ == Goal::kNone) {
     protecting_ = Protecting::kAsked;
