@@ -1,7 +1,6 @@
 #include "failover/daemon/daemon.h"
 
 #include <filesystem>
-#include <random>
 
 #include <fmt/format.h>
 
@@ -9,6 +8,7 @@
 #include "failover/daemon/node_runner.h"
 #include "failover/daemon/on_loop.h"
 #include "failover/daemon/operator_socket.h"
+#include "failover/daemon/peer_link.h"
 #include "failover/daemon/probes.h"
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
@@ -27,13 +27,6 @@ namespace {
 constexpr Duration kStoreDeadline = std::chrono::milliseconds{1500};
 constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
 constexpr std::size_t kHeartbeatQueue = 16;
-
-Incarnation random_incarnation() {
-  std::random_device entropy;
-  std::uint64_t raw = 0;
-  while (raw == 0) raw = std::uint64_t{entropy()} << 32 | entropy();
-  return Incarnation{raw};
-}
 
 Result<void> make_directory(const std::filesystem::path& path) {
   std::error_code error;
@@ -68,7 +61,7 @@ class RunningDaemon final : public Daemon {
 
     US_ASSIGN(auto store, RocksDbStore::open(config_.state_dir / "store", config_.pair.id, config_.pair.node));
     // The image lives in this process alone, so a new process is a new incarnation, whatever the one before held.
-    const NodeIncarnation self{config_.pair.node, random_incarnation()};
+    const NodeIncarnation self{config_.pair.node, random_id<Incarnation>()};
     input::Started started{.self = self, .term = {}, .promise = {}, .committed = {}};
     US_ASSIGN(started.term, store->term());
     US_ASSIGN(started.promise, store->promise());
@@ -114,13 +107,7 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(witness_,
               WitnessClient::create(
                   loop, zmq_, {.endpoint = config_.witness, .pair = config_.pair.id, .self = started.self, .timeout = kWitnessTimeout}));
-    ZmqLinkConfig link;
-    const bool binds = config_.pair.node == NodeId::kA;
-    link.side = binds ? ZmqLinkConfig::Side::kBind : ZmqLinkConfig::Side::kConnect;
-    link.endpoint = binds ? config_.heartbeat.bind : config_.heartbeat.peer;
-    link.local_name = link_name(config_.pair.id, config_.pair.node) + "/heartbeat";
-    link.peer_name = link_name(config_.pair.id, peer_of(config_.pair.node)) + "/heartbeat";
-    link.queue_messages = kHeartbeatQueue;
+    const auto link = peer_link(config_, config_.heartbeat, "heartbeat", kHeartbeatQueue);
     US_ASSIGN(heartbeats_, ZmqLink::create(loop, zmq_, link));
 
     NodeConfig node;

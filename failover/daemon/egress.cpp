@@ -1,5 +1,7 @@
 #include "failover/daemon/egress.h"
 
+#include <utility>
+
 #include "net/base/log.h"
 
 namespace understudy {
@@ -18,14 +20,7 @@ Result<std::unique_ptr<Egress>> Egress::start(const Clock& clock, std::unique_pt
 Egress::Egress(std::unique_ptr<PacketPort> port, GuestAddress guest) : guest_{guest} {
   port_ = std::make_unique<WatchedPort>(std::move(port), guest.mac, [this] {
     // Another host speaks as our guest, so switches now look for it there: call the traffic back, if the guest is ours.
-    thread_->loop().post([this] {
-      const auto mode = gate_->stats().mode;
-      const bool ours = mode == EgressMode::kPair || mode == EgressMode::kSolo;
-      if (!ours || thread_->loop().clock().now() - announced_at_ < kReannounceAtMost) return;
-      log(Severity::kWarning, "another host sent a frame as this guest",
-          {{"mac", guest_.mac.text()}, {"what", "announced the address again"}});
-      announce_round(0);
-    });
+    thread_->loop().post([this] { recall(); });
   });
 }
 
@@ -55,16 +50,46 @@ void Egress::announce() {
   thread_->loop().post([this] { announce_round(0); });
 }
 
+void Egress::recall() {
+  const auto gate = gate_->stats();
+  const bool ours = gate.mode == EgressMode::kPair || gate.mode == EgressMode::kSolo;
+  if (!ours || recalling_ || thread_->loop().clock().now() - announced_at_ < kReannounceAtMost) return;
+  recalling_ = true;
+  committed_when_sure_ = gate.committed;
+  announce_round(1);
+}
+
+// An announcement is output that no epoch holds back, so it keeps the gate's rule by itself: a host that stood still, or whose peer acks no
+// more, may have been followed without knowing it, and is quiet until a round trip or the next commit says otherwise.
+bool Egress::may_announce(unsigned rounds_sent, const EgressGateStats& gate) const {
+  if (gate.unconfirmed) return false;
+  // The first round follows the grant itself. In solo the peer cannot be granted anything.
+  return gate.mode == EgressMode::kSolo || rounds_sent == 0 || gate.committed != committed_when_sure_;
+}
+
 void Egress::announce_round(unsigned rounds_sent) {
   auto& loop = thread_->loop();
   loop.cancel(announcing_);
-  const auto mode = gate_->stats().mode;
-  if (mode != EgressMode::kPair && mode != EgressMode::kSolo) return;  // the guest left meanwhile
-  announced_at_ = loop.clock().now();
+  const Instant now = loop.clock().now();
+  gate_->pump(now);  // sees the gap, if this timer is the first thing to happen after one
+  const auto gate = gate_->stats();
+  if (gate.mode != EgressMode::kPair && gate.mode != EgressMode::kSolo) {
+    recalling_ = false;  // the guest left meanwhile
+    return;
+  }
+  if (!may_announce(rounds_sent, gate)) {
+    announcing_ = loop.call_at(now + kTick, [this, rounds_sent] { announce_round(rounds_sent); });
+    return;
+  }
+  if (std::exchange(recalling_, false))
+    log(Severity::kWarning, "another host sent a frame as this guest",
+        {{"mac", guest_.mac.text()}, {"what", "announced the address again"}});
+  announced_at_ = now;
+  committed_when_sure_ = gate.committed;
   if (const auto sent = understudy::announce(port_->unwatched(), guest_); !sent)
     log(Severity::kWarning, "announcing the guest's address failed", {{"reason", sent.error().text()}});
   if (const auto next = next_announcement_in(rounds_sent + 1))
-    announcing_ = loop.call_at(loop.clock().now() + *next, [this, rounds_sent] { announce_round(rounds_sent + 1); });
+    announcing_ = loop.call_at(now + *next, [this, rounds_sent] { announce_round(rounds_sent + 1); });
 }
 
 }  // namespace understudy

@@ -43,6 +43,8 @@ class Egress {
   void wake();
   void pump();
   void tick();
+  void recall();
+  bool may_announce(unsigned rounds_sent, const EgressGateStats& gate) const;
   void announce_round(unsigned rounds_sent);
 
   const GuestAddress guest_;
@@ -53,6 +55,8 @@ class Egress {
   // Egress thread:
   EventLoop::TimerId announcing_ = 0;
   Instant announced_at_{};
+  bool recalling_ = false;     // another host spoke as our guest, and the answer waits until this one is sure
+  Epoch committed_when_sure_;  // at the latest announcement, or when the other host was heard
 };
 
 }  // namespace understudy

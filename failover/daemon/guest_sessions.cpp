@@ -1,9 +1,8 @@
 // The session of the role that this node has, and what it tells.
-#include <random>
-
 #include <fmt/format.h>
 
 #include "failover/daemon/guest_side.h"
+#include "failover/daemon/peer_link.h"
 #include "net/codec.h"
 #include "replication/messages.h"
 #include "vmm/fingerprint.h"
@@ -16,24 +15,10 @@ constexpr Duration kSecondaryTick = std::chrono::milliseconds{5};
 // An epoch's batches and more: 16 MiB of staging in 1 MiB frames, twice.
 constexpr std::size_t kLinkQueueMessages = 64;
 
-Session random_session() {
-  std::random_device entropy;
-  std::uint64_t raw = 0;
-  while (raw == 0) raw = std::uint64_t{entropy()} << 32 | entropy();
-  return Session{raw};
-}
-
 }  // namespace
 
 Result<void> GuestSide::open_link() {
-  const auto& config = deps_.config;
-  ZmqLinkConfig link;
-  const bool binds = config.pair.node == NodeId::kA;
-  link.side = binds ? ZmqLinkConfig::Side::kBind : ZmqLinkConfig::Side::kConnect;
-  link.endpoint = binds ? config.replication.bind : config.replication.peer;
-  link.local_name = link_name(config.pair.id, config.pair.node);
-  link.peer_name = link_name(config.pair.id, peer_of(config.pair.node));
-  link.queue_messages = kLinkQueueMessages;
+  const auto link = peer_link(deps_.config, deps_.config.replication, "replication", kLinkQueueMessages);
   US_ASSIGN(link_, ZmqLink::create(deps_.loop, deps_.zmq, link));
   link_->on_message([this](Message message) { receive(message); });
   link_->on_writable([this] { writable(); });
@@ -71,7 +56,7 @@ void GuestSide::ensure_secondary() {
 void GuestSide::start_session(const action::StartSession& action) {
   ensure_primary();
   with_primary([&](PrimarySession& session) {
-    session.start({.session = random_session(), .term = action.term, .peer = action.peer.incarnation}, now());
+    session.start({.session = random_id<Session>(), .term = action.term, .peer = action.peer.incarnation}, now());
   });
 }
 
