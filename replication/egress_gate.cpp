@@ -167,12 +167,17 @@ bool EgressGate::watch_gap(Instant now, Duration* length) {
   return true;
 }
 
-std::size_t EgressGate::pump(Instant now) {
+std::size_t EgressGate::pump(const Clock& clock) {
   std::size_t left = 0;
   Duration gap{};
+  Instant now{};
+  bool gap_seen = false;
   std::unique_lock lock{mutex_};
-  const bool gap_seen = watch_gap(now, &gap);
-  while (left < kBurst && front_may_leave()) {
+  while (left < kBurst) {
+    // Before every frame: a host may be stopped in the midst of a burst, and wake with the rest of it still permitted.
+    now = clock.now();
+    gap_seen = watch_gap(now, &gap) || gap_seen;
+    if (!front_may_leave()) break;
     // The frame's bytes stay where they are until it is popped, which only this thread does while sending_ is set.
     const std::span<const std::byte> frame = ring_.front();
     sending_ = true;

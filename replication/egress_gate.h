@@ -95,9 +95,9 @@ class EgressGate final : public NetBackend {
   bool empty() const;
 
   // Sends what may leave, in order, until none is left, the port is busy (then call again soon), or kBurst have left. Returns how many
-  // left. Call at least every max_gap / 2, also when nothing waits: a longer silence counts as a gap. `now` is read just before.
+  // left. Call at least every max_gap / 2, also when nothing waits: a longer silence counts as a gap. The clock is read before each frame.
   static constexpr std::size_t kBurst = 64;
-  std::size_t pump(Instant now);
+  std::size_t pump(const Clock& clock);
   // Anything that pump() could send now, as far as the gate knows: for a thread that sleeps between.
   bool sendable() const;
   // Called with no lock held, on the caller's thread, when frames may have become sendable. Set before use; must not block.

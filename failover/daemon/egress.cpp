@@ -36,13 +36,13 @@ void Egress::wake() {
 
 void Egress::pump() {
   pump_posted_.store(false);
-  gate_->pump(thread_->loop().clock().now());
+  gate_->pump(thread_->loop().clock());
   if (gate_->sendable()) thread_->loop().call_at(thread_->loop().clock().now() + kBusyRetry, [this] { wake(); });
 }
 
 void Egress::tick() {
   // Also the gate's own watch over gaps: it must be pumped while nothing waits.
-  gate_->pump(thread_->loop().clock().now());
+  gate_->pump(thread_->loop().clock());
   thread_->loop().call_at(thread_->loop().clock().now() + kTick, [this] { tick(); });
 }
 
@@ -71,7 +71,7 @@ void Egress::announce_round(unsigned rounds_sent) {
   auto& loop = thread_->loop();
   loop.cancel(announcing_);
   const Instant now = loop.clock().now();
-  gate_->pump(now);  // sees the gap, if this timer is the first thing to happen after one
+  gate_->pump(loop.clock());  // sees the gap, if this timer is the first thing to happen after one
   const auto gate = gate_->stats();
   if (gate.mode != EgressMode::kPair && gate.mode != EgressMode::kSolo) {
     recalling_ = false;  // the guest left meanwhile

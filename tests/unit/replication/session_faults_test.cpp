@@ -235,12 +235,12 @@ TEST_F(SessionFaultsTest, ForeignAcksOpenNothing) {
     Envelope wrong = envelope;
     change(wrong);
     to_primary(wrong, ack);
-    gate->pump(clock.now());
+    gate->pump(clock);
   }
   EXPECT_TRUE(port.sent().empty());
   EXPECT_EQ(primary->stale_acks() + primary->stats().foreign_messages, 5U);
   to_primary(envelope, ack);
-  gate->pump(clock.now());
+  gate->pump(clock);
   EXPECT_EQ(port.sent().size(), 1U);
 }
 

@@ -133,7 +133,7 @@ class SessionTest : public ::testing::Test {
     primary->tick(clock.now());
     secondary->tick(clock.now());
     if (links_move) links->deliver();
-    gate->pump(clock.now());
+    gate->pump(clock);
   }
   // A session up, and its first epoch committed.
   void protect() {
