@@ -17,7 +17,8 @@ namespace {
 constexpr Duration kProtectedDeadline = std::chrono::seconds{40};
 constexpr Duration kFinishDeadline = std::chrono::seconds{10};
 constexpr Duration kSettleDeadline = std::chrono::seconds{10};
-constexpr std::uint64_t kLogSlots = 32'768;
+constexpr Duration kPace = std::chrono::microseconds{500};
+constexpr std::uint64_t kLogSlots = 65'536;  // all of a run's changes, at the client's pace
 
 }  // namespace
 
@@ -32,12 +33,12 @@ Result<Outcome> Demo::run() {
                    at_start.committed_epoch.raw()));
 
   US_ASSIGN(auto wire, WireTap::start(clock_, {"a-svc", "b-svc"}, kGuestMac));
-  US_ASSIGN(auto client, KvClient::start(clock_, "client", kGuestIp, {}));
+  US_ASSIGN(auto client, KvClient::start(clock_, "client", kGuestIp, {.pace = kPace}));
   US_TRY(stay(options_.before, std::nullopt, nullptr));
   if (client->acknowledged() == 0)
     return Error{ErrorCode::kUnavailable, fmt::format("the guest answered nothing in {:.0f} s; the daemons' last words:\n{}",
                                                       to_ms(options_.before) / 1000, pair_->logs(15))};
-  say_(fmt::format("client: {} requests acknowledged in {:.0f} s", client->acknowledged(), to_ms(options_.before) / 1000));
+  say_(fmt::format("client: {} requests acknowledged in {:.1f} s", client->acknowledged(), to_ms(options_.before) / 1000));
   if (const auto status = pair_->status(NodeId::kA))
     say_(fmt::format("epochs: pause {:.1f} ms (p99 {:.1f}), {} dirty pages, ack after {:.1f} ms",
                      static_cast<double>(status->pause_median_us) / 1000, static_cast<double>(status->pause_p99_us) / 1000,

@@ -71,7 +71,7 @@ void KvClient::run() {
     workload_.pump(now, [&](const guest::KvRequest& request) {
       [[maybe_unused]] const auto sent = ::send(socket_.get(), &request, sizeof request, 0);
     });
-    const Duration wait = std::clamp(workload_.next_retry() - clock_.now(), Duration{0}, kLongestWait);
+    const Duration wait = std::clamp(std::min(workload_.next_due(), clock_.now() + kLongestWait) - clock_.now(), Duration{0}, kLongestWait);
     pollfd readable{.fd = socket_.get(), .events = POLLIN, .revents = 0};
     ::poll(&readable, 1, static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(wait).count()));
     receive();

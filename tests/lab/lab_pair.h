@@ -28,8 +28,10 @@ class LabPair {
   struct Options {
     std::filesystem::path programs;  // holds understudyd, understudy and the test guest
     std::filesystem::path folder;    // empty; for everything that the pair writes
-    unsigned vcpus = 1;
-    std::string guest_options;  // more words for the guest's command line
+    unsigned vcpus = 2;
+    // More words for the guest's command line. Beside its service it tortures memory on every further vCPU: a torn or mixed checkpoint
+    // stops it.
+    std::string guest_options = "background=torture duty_percent=10";
   };
   // Writes configurations and two equal disks, and starts witness and nodes, host-a as primary.
   static Result<std::unique_ptr<LabPair>> start(const Clock& clock, Options options);

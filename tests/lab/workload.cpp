@@ -20,7 +20,7 @@ void Workload::pump(Instant now, const std::function<void(const guest::KvRequest
     send(pending.request);
   }
   for (std::uint32_t client = 0; client < options_.clients; ++client) {
-    while (may_ask(client) && !(reading_back_ && to_read_.empty())) {
+    while (has_room(client) && !(reading_back_ && to_read_.empty()) && take_turn(now)) {
       const auto request = next_request(client);
       ++clients_[client].unanswered;
       pending_.emplace(Key{client, request.id}, Pending{.request = request, .first_sent_at = now, .last_sent_at = now});
@@ -30,11 +30,20 @@ void Workload::pump(Instant now, const std::function<void(const guest::KvRequest
 }
 
 // The guest remembers a bounded number of replies: no id may run that far ahead of the client's oldest unanswered one.
-bool Workload::may_ask(std::uint32_t client) const {
+bool Workload::has_room(std::uint32_t client) const {
   const Client& state = clients_[client];
   if (state.unanswered >= options_.window) return false;
   const auto oldest = pending_.lower_bound(Key{client, 0});
   return oldest == pending_.end() || oldest->first.first != client || state.next_id - oldest->first.second < guest::kKvRememberedReplies;
+}
+
+// Paced on average: what could not be asked while the service was silent is made up for only in part.
+bool Workload::take_turn(Instant now) {
+  constexpr int kBurst = 64;
+  if (options_.pace == Duration{}) return true;
+  if (now < next_turn_) return false;
+  next_turn_ = std::max(next_turn_, now - kBurst * options_.pace) + options_.pace;
+  return true;
 }
 
 guest::KvRequest Workload::next_request(std::uint32_t client) {
@@ -61,9 +70,10 @@ std::uint64_t Workload::random() {
   return word ^ (word >> 31);
 }
 
-Instant Workload::next_retry() const {
+Instant Workload::next_due() const {
   Instant next = Instant::max();
   for (const auto& [key, pending] : pending_) next = std::min(next, pending.last_sent_at + options_.retry_after);
+  if (options_.pace != Duration{} && pending_.size() < std::size_t{options_.clients} * options_.window) next = std::min(next, next_turn_);
   return next;
 }
 

@@ -25,14 +25,15 @@ class Workload {
     std::uint32_t window = 4;   // unanswered requests of each client, at most kKvRememberedReplies
     std::uint32_t keys = 256;   // 1 to kKvKeyCount
     Duration retry_after = std::chrono::milliseconds{50};
+    Duration pace{};  // between new requests, on average; zero: as fast as they are answered
     std::uint64_t seed = 1;
   };
   explicit Workload(const Options& options);
 
   // Calls `send` for every request that is due: new ones while a client's window has room, and those unanswered for retry_after.
   void pump(Instant now, const std::function<void(const guest::KvRequest&)>& send);
-  // When pump() has something to repeat; far away if nothing is unanswered.
-  Instant next_retry() const;
+  // When pump() may have something to send again; far away if only a reply can change that.
+  Instant next_due() const;
 
   // A datagram from the guest. False: not a reply to a request of ours.
   bool take(std::span<const std::byte> datagram, Instant now);
@@ -57,7 +58,8 @@ class Workload {
     std::uint64_t next_id = 1;
     std::uint32_t unanswered = 0;
   };
-  bool may_ask(std::uint32_t client) const;
+  bool has_room(std::uint32_t client) const;
+  bool take_turn(Instant now);
   guest::KvRequest next_request(std::uint32_t client);
   std::uint64_t random();
 
@@ -70,6 +72,7 @@ class Workload {
   std::set<std::uint32_t> touched_;
   bool reading_back_ = false;
   std::vector<std::uint32_t> to_read_;
+  Instant next_turn_ = Instant::min();  // of a new request
 };
 
 }  // namespace understudy::lab

@@ -42,7 +42,7 @@ TEST(Workload, RepeatsUnansweredRequestsUnchanged) {
   ASSERT_TRUE(answer(workload, first[0], at_ms(10)));
   const auto next = pump(workload, at_ms(10));
   ASSERT_EQ(next.size(), 1U);  // the freed place
-  EXPECT_EQ(workload.next_retry(), at_ms(50));
+  EXPECT_EQ(workload.next_due(), at_ms(50));
   const auto again = pump(workload, at_ms(50));
   ASSERT_EQ(again.size(), 1U);
   EXPECT_EQ(std::memcmp(&again[0], &first[1], sizeof again[0]), 0);
@@ -59,6 +59,16 @@ TEST(Workload, NeverRunsAheadOfWhatTheGuestRemembers) {
     newest = next[0];
   }
   EXPECT_EQ(newest.id - first[0].id, guest::kKvRememberedReplies - 1);
+}
+
+TEST(Workload, NewRequestsArePacedAndASilenceIsMadeUpForOnlyInPart) {
+  Workload workload{{.clients = 64, .window = 64, .retry_after = std::chrono::hours{1}, .pace = std::chrono::milliseconds{1}}};
+  const auto at_start = pump(workload, at_ms(0)).size();
+  EXPECT_EQ(at_start, 65U);  // the burst, and this moment's
+  EXPECT_EQ(workload.next_due(), at_ms(1));
+  EXPECT_TRUE(pump(workload, at_ms(0)).empty());
+  EXPECT_EQ(pump(workload, at_ms(10)).size(), 10U);
+  EXPECT_EQ(pump(workload, at_ms(1000)).size(), 65U);
 }
 
 TEST(Workload, KeepsRepeatedRepliesForTheJudgeAndRefusesStrangeOnes) {
