@@ -35,10 +35,33 @@ void Host::start() {
   if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
   node_ = std::make_unique<Node>(config);
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
+  guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
   feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_});
   tick();
   for (const ProbePath path : config_.probes) probe(path);
-  epoch_turn();
+}
+
+Surroundings Host::surroundings() {
+  return {.self = self(),
+          .engine = engine_,
+          .oracle = oracle_,
+          .options = options_,
+          .feed = [this](Input input) { feed(std::move(input)); },
+          .timer = [this](Duration delay, std::function<void()> event) { timer(delay, std::move(event)); },
+          .send =
+              [this](PeerMessage message) {
+                const bool streamed = std::holds_alternative<Message>(message);
+                auto deliver = [peer = peer_, message = std::move(message)] {
+                  peer->receive([peer, message] { peer->guest_->receive(message); });
+                };
+                if (streamed)
+                  network_.stream(place_, peer_place_, std::move(deliver));
+                else
+                  network_.send(place_, peer_place_, std::move(deliver));
+              },
+          .service_works = [this] { return path_works_[static_cast<std::size_t>(ProbePath::kServiceNic)]; },
+          .stored_term = [this] { return stored_term_; },
+          .trace = [this](const std::string& text) { trace(text); }};
 }
 
 void Host::kill() {
@@ -46,18 +69,10 @@ void Host::kill() {
   trace("process is killed");
   ++process_;
   node_.reset();
-  guest_ = {};
-  out_ = {};
-  in_ = {};
-  image_ = {};
-  image_whole_ = false;
-  gate_ = {};
-  gate_queue_.clear();
-  open_epoch_ = Epoch{1};
+  guest_.reset();
   commands_.clear();
   frozen_ = false;
   backlog_.clear();
-  restore_fails_ = false;
 }
 
 void Host::freeze(Duration length) {
@@ -95,6 +110,7 @@ void Host::timer(Duration delay, std::function<void()> event) {
 
 void Host::feed(Input input) {
   if (!node_) return;
+  if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) stored_committed_ = committed->at;
   const std::uint64_t process = process_;
   const std::vector<Action> actions = node_->step(engine_.now(), input);
   for (const Action& action : actions)
@@ -182,7 +198,7 @@ void Host::persist(Term& stored, Term value, bool lie, Input done) {
 }
 
 void Host::carry_out(const action::PersistPromise& action) {
-  in_.floor = std::max(in_.floor, action.promise);
+  guest_->promise(action.promise);
   persist(stored_promise_, action.promise, options_.bug == Bug::kPromiseNotStored, input::PromisePersisted{action.promise});
 }
 
@@ -191,48 +207,6 @@ void Host::carry_out(const action::PersistTerm& action) { persist(stored_term_, 
 void Host::carry_out(const action::SendHeartbeat& action) {
   network_.send(place_, peer_place_, [peer = peer_, heartbeat = action.heartbeat] {
     peer->receive([peer, heartbeat] { peer->feed(input::HeartbeatReceived{heartbeat}); });
-  });
-}
-
-void Host::carry_out(const action::BootGuest& action) {
-  timer(engine_.random.between(ms(5), ms(40)), [this, term = action.term, start = ++starts_] {
-    if (start != starts_) return;
-    guest_ = {true, true, std::make_shared<History>()};
-    oracle_.guest_started(self(), term, *guest_.history, stored_term_, true);
-    feed(input::GuestRunning{term});
-  });
-}
-
-void Host::carry_out(const action::TakeOver& action) {
-  timer(engine_.random.between(ms(3), ms(40)), [this, term = action.term, start = ++starts_] {
-    if (start != starts_) return;
-    if (std::exchange(restore_fails_, false)) {
-      image_whole_ = false;
-      return feed(input::GuestFailed{term, "simulated: state does not fit"});
-    }
-    if (!image_whole_) return oracle_.violate("whole image", "take over without an image");
-    guest_.exists = guest_.running = true;
-    guest_.history =
-        std::make_shared<History>(image_.history->begin(), image_.history->begin() + static_cast<std::ptrdiff_t>(image_.length));
-    image_whole_ = options_.bug == Bug::kAcksAfterTakeover;
-    open_epoch_ = after(image_.at.epoch);
-    trace("guest runs from output " + std::to_string(image_.length));
-    oracle_.guest_started(self(), term, *guest_.history, stored_term_, false);
-    feed(input::GuestRunning{term});
-  });
-}
-
-void Host::carry_out(const action::StopGuest& action) {
-  trace("guest is stopped: " + action.reason);
-  ++starts_;
-  guest_ = {};
-}
-
-void Host::carry_out(const action::ResumeGuest& action) {
-  timer(ms(1), [this, term = action.term] {
-    if (!guest_.exists) return;
-    guest_.running = true;
-    feed(input::GuestRunning{term});
   });
 }
 

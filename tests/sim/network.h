@@ -1,6 +1,7 @@
 // A network between the three places that loses, delays, repeats, reorders and partitions, each direction by itself.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -38,9 +39,21 @@ class Network {
       });
   }
 
+  // As a connection does: in order, not repeated; lost only while it is cut, or (rarely) when it breaks.
+  void stream(Place from, Place to, std::function<void()> deliver) {
+    const LinkQuality quality = link(from, to);
+    if (quality.cut || engine_.random.chance(quality.loss * 0.05)) return;
+    Instant& last = last_[static_cast<std::size_t>(from)][static_cast<std::size_t>(to)];
+    last = std::max(last, engine_.now() + engine_.random.between(quality.min_delay, quality.max_delay));
+    engine_.after(last - engine_.now(), [this, from, to, deliver = std::move(deliver)] {
+      if (!link(from, to).cut) deliver();
+    });
+  }
+
  private:
   Engine& engine_;
   std::array<std::array<LinkQuality, kPlaces>, kPlaces> links_{};
+  std::array<std::array<Instant, kPlaces>, kPlaces> last_{};  // of a stream
 };
 
 }  // namespace understudy::sim

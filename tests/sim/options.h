@@ -40,6 +40,7 @@ struct Options {
   std::uint64_t seed = 1;
   Scenario scenario = Scenario::kChaos;
   Bug bug = Bug::kNone;
+  bool real_sessions = false;  // the sessions and the gate of replication/, on fake machines; else a fast model of them
   bool verbose = false;
 };
 

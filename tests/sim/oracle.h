@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "failover/arbiter.h"
@@ -45,6 +46,13 @@ class Oracle {
   // A frame leaves the host. `delivered`: the service path works, so a client may see it.
   void released(NodeIncarnation node, Term term, GateMode mode, const OutputFrame& frame, const History& history, bool delivered);
 
+  // The guests that ever were, by a digest of their past.
+  void remember(std::uint64_t digest, GuestImage image) { known_[digest] = std::move(image); }
+  std::optional<GuestImage> recall(std::uint64_t digest) const {
+    const auto found = known_.find(digest);
+    return found == known_.end() ? std::nullopt : std::optional{found->second};
+  }
+
   void violate(const std::string& rule, const std::string& what);
   bool violated() const { return !rule_.empty(); }
   const std::string& rule() const { return rule_; }
@@ -68,7 +76,8 @@ class Oracle {
   std::string what_;
   std::map<Term, ArbiterRecord> grants_;
   std::map<Term, Start> starts_;
-  std::map<Incarnation, GuestImage> held_;          // what each image holds now
+  std::map<Incarnation, GuestImage> held_;  // what each image holds now
+  std::unordered_map<std::uint64_t, GuestImage> known_;
   std::vector<std::optional<std::uint64_t>> seen_;  // by clients, by place in the history
   std::optional<Instant> last_delivery_;
   std::vector<Instant> deliveries_;
