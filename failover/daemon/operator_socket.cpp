@@ -6,6 +6,7 @@
 #include <zmq.hpp>
 
 #include "net/payload.h"
+#include "net/zmq_context.h"
 
 namespace understudy {
 
@@ -24,7 +25,7 @@ std::span<const std::byte> bytes_of(const zmq::message_t& message) {
 class ZmqOperatorServer final : public OperatorServer {
  public:
   ZmqOperatorServer(EventLoop& loop, Handler handler)
-      : loop_{loop}, handler_{std::move(handler)}, socket_{context_, zmq::socket_type::router} {
+      : loop_{loop}, handler_{std::move(handler)}, socket_{context_->get(), zmq::socket_type::router} {
     socket_.set(zmq::sockopt::linger, 200);  // time for a last answer to leave
     socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{kMaxRequestBytes});
     socket_.set(zmq::sockopt::rcvhwm, kListenBacklog);
@@ -106,7 +107,7 @@ class ZmqOperatorServer final : public OperatorServer {
 
   EventLoop& loop_;
   const Handler handler_;
-  zmq::context_t context_{1};
+  const std::shared_ptr<ZmqContext> context_ = ZmqContext::create();
   zmq::socket_t socket_;
   int fd_ = -1;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
@@ -137,8 +138,8 @@ Result<void> ask_daemon(const std::filesystem::path& path, schema::OperatorReque
                                               ": no socket there; is the daemon running, and is this its "
                                               "[state] socket?"};
   try {
-    zmq::context_t context{1};
-    zmq::socket_t socket{context, zmq::socket_type::req};
+    const auto context = ZmqContext::create();
+    zmq::socket_t socket{context->get(), zmq::socket_type::req};
     const auto deadline_ms = static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(deadline).count());
     socket.set(zmq::sockopt::linger, 0);
     socket.set(zmq::sockopt::immediate, true);
