@@ -26,7 +26,7 @@ Egress::Egress(std::unique_ptr<PacketPort> port, GuestAddress guest) : guest_{gu
 
 Egress::~Egress() {
   gate_->mute();
-  thread_.reset();
+  // The thread is joined as the member it is: reset() would clear the pointer that its last turns still read.
 }
 
 void Egress::wake() {
