@@ -150,7 +150,8 @@ void Node::confirm_by(AskId ask, const ArbiterRecord& record) {
 }
 
 void Node::learn(const ArbiterRecord& record) {
-  if (record_ && record.term < record_->term) return;
+  // An answer may be overtaken by another, or by a heartbeat of the one who was granted a later term.
+  if ((record_ && record.term < record_->term) || (record.term < term_ && term_ > stored_term_)) return;
   if (record.term < stored_term_) {
     note(Severity::kError, "the arbiter's record is older than this node", {{"record", describe(record)}});
     return;
@@ -166,7 +167,7 @@ void Node::learn(const ArbiterRecord& record) {
       if (record.term > term_) apply_later(record);
       return;
     case Role::kSecondary:
-      if (record.holder != self_) return;
+      if (record.holder != self_ || record.term <= term_) return;
       if (!image_whole_ && !applying_) return fence("granted a term without a whole image: " + why, false);
       return apply_later(record);
     case Role::kFenced:

@@ -54,7 +54,7 @@ void expect_no_failure(const Totals& totals) {
 }
 
 TEST(SimPair, Chaos) {
-  const Totals totals = explore(Scenario::kChaos, 5000);
+  const Totals totals = explore(Scenario::kChaos, 6000);
   expect_no_failure(totals);
   // The runs must have gone where it is hard: otherwise their silence proves nothing.
   EXPECT_GT(totals.takeovers, totals.runs / 4);
@@ -78,14 +78,14 @@ TEST(SimPair, OneFaultNeverEndsTheService) {
 
 // The same with the real sessions and gate: slower, so fewer.
 TEST(SimRealSessions, Chaos) {
-  const Totals totals = explore(Scenario::kChaos, 500, true);
+  const Totals totals = explore(Scenario::kChaos, 1500, true);
   expect_no_failure(totals);
   EXPECT_GT(totals.takeovers, totals.runs / 4);
   EXPECT_GT(totals.delivered, totals.runs * 100);
 }
 
 TEST(SimRealSessions, ChaosWithoutCrashesAlwaysLeavesAnImage) {
-  const Totals totals = explore(Scenario::kNoCrash, 500, true);
+  const Totals totals = explore(Scenario::kNoCrash, 1500, true);
   expect_no_failure(totals);
   EXPECT_EQ(totals.without_survivor, 0U);
 }

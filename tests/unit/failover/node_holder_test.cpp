@@ -384,6 +384,22 @@ TEST_F(NodeSwitchover, WithoutAnAnswerAndLost) {
   EXPECT_FALSE(bench.ever<action::ResumeGuest>());
 }
 
+TEST_F(NodeSwitchover, ALateAnswerOfTheArbiterDoesNotBringTheOldTermBack) {
+  offer();
+  bench.saying.role = Role::kPrimary;
+  bench.saying.term = Term{3};
+  bench.saying.eligible_peer = kOurs;
+  bench.hear();
+  ASSERT_EQ(bench.status().role, Role::kSecondary);
+  bench.all.clear();
+  for (int i = 0; i < 2; ++i) {
+    bench.answer(NodeBench::record(Term{2}, bench.self(), {bench.self(), bench.peer()}));
+    EXPECT_EQ(bench.status().role, Role::kSecondary);
+    EXPECT_FALSE(bench.ever<action::TakeOver>());
+    bench.persist(Term{3});  // and once more when the new term is stored
+  }
+}
+
 TEST_F(NodeSwitchover, ASessionThatEndsMeanwhileEndsItToo) {
   bench.feed(input::Command{CommandId{4}, CommandKind::kSwitchover});
   bench.answer(NodeBench::record(Term{2}, bench.self(), {bench.self(), bench.peer()}));
