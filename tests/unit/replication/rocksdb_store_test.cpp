@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <spawn.h>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -63,6 +64,19 @@ class RocksDbStoreTest : public testing::Test {
     EXPECT_TRUE(raw()->Get({}, key, &value).ok());
     return value;
   }
+  // `unit_store_process` at this store, its standard output being `output`.
+  pid_t start_other_process(std::string task, int output) {
+    std::string program = UNDERSTUDY_STORE_PROCESS;
+    std::string store = path();
+    char* const arguments[] = {program.data(), store.data(), task.data(), nullptr};
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    pid_t child = -1;
+    EXPECT_EQ(::posix_spawn(&child, program.c_str(), &actions, nullptr, arguments, environ), 0);
+    ::posix_spawn_file_actions_destroy(&actions);
+    return child;
+  }
   fs::path root_;
 };
 
@@ -92,14 +106,7 @@ TEST_F(RocksDbStoreTest, RemembersOverAReopen) {
 
 TEST_F(RocksDbStoreTest, SurvivesAKilledProcess) {
   // Nothing is flushed or closed on the way out. (The page cache survives; what sync adds to that is the file system's.)
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const auto store = RocksDbStore::open(path(), kPair, NodeId::kB);
-    const bool put =
-        store && (*store)->put_identity(kIdentity) && (*store)->put_promise(Term{9}) && (*store)->put_committed({Term{8}, Epoch{1}});
-    if (put) ::kill(::getpid(), SIGKILL);
-    ::_exit(1);
-  }
+  const pid_t child = start_other_process("die", STDOUT_FILENO);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
@@ -153,13 +160,8 @@ TEST_F(RocksDbStoreTest, AStoreInUse) {
 TEST_F(RocksDbStoreTest, AStoreInUseByAnotherProcess) {
   int ready[2];
   ASSERT_EQ(::pipe(ready), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const auto store = RocksDbStore::open(path(), kPair, NodeId::kB);
-    (void)!::write(ready[1], store ? "y" : "n", 1);
-    ::pause();
-    ::_exit(0);
-  }
+  const pid_t child = start_other_process("hold", ready[1]);
+  ::close(ready[1]);
   char answer = 0;
   EXPECT_EQ(::read(ready[0], &answer, 1), 1);
   EXPECT_EQ(answer, 'y');
@@ -167,7 +169,6 @@ TEST_F(RocksDbStoreTest, AStoreInUseByAnotherProcess) {
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   ::close(ready[0]);
-  ::close(ready[1]);
   EXPECT_EQ(error.code(), ErrorCode::kUnavailable);
   EXPECT_THAT(error.text(), HasSubstr("in use by another process"));
 }
