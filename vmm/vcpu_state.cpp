@@ -40,6 +40,11 @@ Result<void> set_msrs(int fd, std::span<const kvm_msr_entry> entries) {
   return {};
 }
 
+// Hyper-V's interface, which the guest's CPUID does not offer; some of it (run time, reference count) ticks while the guest stands still.
+constexpr std::uint32_t kHypervFirst = 0x4000'0000;
+constexpr std::uint32_t kHypervLast = 0x4000'01FF;
+bool is_hyperv(std::uint32_t index) { return index >= kHypervFirst && index <= kHypervLast; }
+
 bool is_wall_clock(std::uint32_t index) { return index == kMsrWallClockOld || index == kMsrWallClock; }
 
 kvm_device_attr tsc_offset_attribute(std::uint64_t* offset) {
@@ -75,6 +80,7 @@ VcpuAbilities find_vcpu_abilities(int vcpu_fd, std::size_t xsave_bytes, std::spa
   for (const std::uint32_t index : candidates) {
     if (index == kMsrTsc) continue;      // writing it moves the clock
     if (is_wall_clock(index)) continue;  // writing it makes KVM write guest memory; a guest asks once, and never reads it back
+    if (is_hyperv(index)) continue;
     if (abilities.msrs.size() + 1 == kvm_abi::kMaxMsrs) break;
     const auto value = read_msr(vcpu_fd, index);
     if (!value || !write_msr(vcpu_fd, index, *value)) continue;

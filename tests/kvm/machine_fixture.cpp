@@ -31,9 +31,15 @@ bool same(const T& left, const T& right) {
   return std::memcmp(&left, &right, sizeof left) == 0;
 }
 
-bool same_msrs(const VcpuState& left, const VcpuState& right) {
-  return std::ranges::equal(left.msrs, right.msrs,
-                            [](const kvm_msr_entry& a, const kvm_msr_entry& b) { return a.index == b.index && a.data == b.data; });
+// "" or " MSRs 0x10 0x11": those that differ.
+std::string msr_difference(const VcpuState& left, const VcpuState& right) {
+  if (left.msrs.size() != right.msrs.size()) return " MSR count";
+  std::string text;
+  for (std::size_t i = 0; i < left.msrs.size(); ++i) {
+    const auto& [a, b] = std::pair{left.msrs[i], right.msrs[i]};
+    if (a.index != b.index || a.data != b.data) text += fmt::format("{} {:#x}", text.empty() ? " MSRs" : "", a.index);
+  }
+  return text;
 }
 
 std::string vcpu_difference(const VcpuState& left, const VcpuState& right) {
@@ -51,7 +57,7 @@ std::string vcpu_difference(const VcpuState& left, const VcpuState& right) {
   note(same(left.debug_regs, right.debug_regs), "debug registers");
   note(same(left_lapic, right_lapic), "LAPIC");
   note(same(left.events, right.events), "events");
-  note(same_msrs(left, right), "MSRs");
+  text += msr_difference(left, right);
   note(left.tsc_offset == right.tsc_offset, "TSC delta");
   note(left.tsc_deadline == right.tsc_deadline, "TSC deadline");
   return text;
