@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "vmm/clock_restore.h"
+#include "vmm/cpu_feature_names.h"
 #include "vmm/cpu_features.h"
 
 namespace understudy {
@@ -14,20 +15,6 @@ std::string hex(std::uint64_t value) {
   do digits.insert(digits.begin(), kDigits[value % 16]);
   while ((value /= 16) != 0);
   return "0x" + digits;
-}
-
-const char* name_of(CpuidRegister reg) {
-  switch (reg) {
-    case CpuidRegister::kEax:
-      return "eax";
-    case CpuidRegister::kEbx:
-      return "ebx";
-    case CpuidRegister::kEcx:
-      return "ecx";
-    case CpuidRegister::kEdx:
-      return "edx";
-  }
-  return "?";
 }
 
 std::string describe(const MemoryLayout& layout) {
@@ -56,15 +43,15 @@ Result<void> check_features(const std::vector<std::uint32_t>& primary, const std
     return Error{ErrorCode::kRefused, "CPU feature words: the primary sends " + std::to_string(primary.size()) + ", the secondary " +
                                           std::to_string(secondary.size()) + ", known are " + std::to_string(kCpuFeatureWords.size()) +
                                           "; run the same version on both hosts"};
-  for (std::size_t i = 0; i < primary.size(); ++i) {
-    if (const std::uint32_t missing = primary[i] & ~secondary[i]; missing != 0) {
-      const auto& word = kCpuFeatureWords[i];
-      return Error{ErrorCode::kRefused, "the secondary's CPU lacks features that the guest uses: CPUID " + hex(word.leaf) + "." +
-                                            std::to_string(word.subleaf) + " " + name_of(word.reg) + " bits " + hex(missing) +
-                                            "; pair hosts of one CPU model, or start the guest on the older one"};
+  std::string missing;
+  for (std::size_t word = 0; word < primary.size(); ++word) {
+    for (unsigned bit = 0; bit < 32; ++bit) {
+      if (((primary[word] & ~secondary[word]) >> bit & 1) != 0) missing += (missing.empty() ? "" : ", ") + cpu_feature_name(word, bit);
     }
   }
-  return {};
+  if (missing.empty()) return {};
+  return Error{ErrorCode::kRefused, "the secondary's CPU lacks features that the guest uses: " + missing +
+                                        "; give both nodes a [vm] cpu_model that both hosts have, or start the guest on the older one"};
 }
 
 }  // namespace

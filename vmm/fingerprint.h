@@ -7,7 +7,7 @@
 namespace understudy {
 
 // kRefused names the first thing that `secondary` lacks to run what `primary` runs: memory layout, vCPU count, devices, XSAVE size, TSC
-// frequency, CPU features (by CPUID leaf, register and bits). Features that only the secondary has do no harm: the guest never sees them.
+// frequency, CPU features (all that are missing, by name). Features that only the secondary has do no harm: the guest never sees them.
 Result<void> compatible(const MachineFingerprint& primary, const MachineFingerprint& secondary);
 
 }  // namespace understudy

@@ -21,9 +21,10 @@ Machine::~Machine() = default;
 Result<void> Machine::boot() {
   if (parts_->life != Parts::Life::kFresh) return Error{ErrorCode::kRefused, "boot: this machine was booted or restored before"};
   const auto& config = parts_->config;
-  US_ASSIGN(const GuestPhysicalAddress entry, load_guest({config.kernel_path, config.initrd_path,
-                                                          config.command_line + parts_->devices->kernel_command_line(), config.vcpu_count},
-                                                         *parts_->memory));
+  US_ASSIGN(const GuestPhysicalAddress entry,
+            load_guest({config.kernel_path, config.initrd_path,
+                        config.command_line + parts_->feature_parameters + parts_->devices->kernel_command_line(), config.vcpu_count},
+                       *parts_->memory));
   const int fd = parts_->vcpus.front()->fd();
   kvm_sregs2 sregs{};
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_SREGS2, &sregs));

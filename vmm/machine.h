@@ -27,8 +27,10 @@ struct MachineConfig {
   unsigned vcpu_count = 1;  // 1 to kMaxVcpus
   std::string kernel_path;  // a 64-bit ELF (vmlinux); read by boot() alone
   std::string initrd_path;  // empty: none; read by boot() alone
-  // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks.
+  // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks; and what tells a Linux
+  // guest not to use CPU features that KVM shows it unasked (linux_feature_parameters).
   std::string command_line;
+  std::string cpu_model = "host";  // what both hosts of a pair offer their guest: see cpu_model.h
   DevicesConfig devices;
   // At most one event in a machine's life; on a vCPU's thread, so it must not block nor call the machine. May be empty.
   std::function<void(const MachineEvent&)> on_event;
@@ -39,7 +41,8 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   static constexpr unsigned kMaxVcpus = 8;
   static constexpr std::size_t kMaxStateBytes = std::size_t{16} << 20;
 
-  // kUnavailable: no /dev/kvm; kUnsupportedVersion: its API or a named capability is missing; kInvalid: configuration.
+  // kUnavailable: no /dev/kvm; kUnsupportedVersion: its API or a named capability is missing; kInvalid: configuration;
+  // kRefused: the host lacks features of the CPU model.
   // `clock` outlives the machine.
   static Result<std::unique_ptr<Machine>> create(MachineConfig config, std::shared_ptr<GuestMemory> memory, const Clock& clock);
   ~Machine() override;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "net/base/log.h"
+#include "vmm/cpu_model.h"
 #include "vmm/machine_parts.h"
 
 namespace understudy {
@@ -51,6 +52,7 @@ Result<void> Machine::Parts::build_vcpus() {
   US_ASSIGN(auto msrs, kvm.msr_indices());
   const bool tsc_deadline = kvm.capability(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
   cpuid = guest_cpuid(std::move(supported), 0, config.vcpu_count, tsc_deadline);
+  US_TRY(apply_cpu_model(config.cpu_model, cpuid));
   const VcpuSurroundings surroundings{devices->port_bus(), devices->mmio_bus(), clock,
                                       [this](const MachineEvent& what) { guest_ended(what); }};
   for (unsigned i = 0; i < config.vcpu_count; ++i) {
@@ -64,6 +66,9 @@ Result<void> Machine::Parts::build_vcpus() {
   US_ASSIGN(const CpuidTable visible, get_cpuid(first));
   if (const std::string changes = difference(cpuid, visible); !changes.empty())
     log(Severity::kWarning, "the guest's CPUID is not as it was set", {{"changes", changes}});
+  feature_parameters = linux_feature_parameters(cpuid, visible);
+  if (!feature_parameters.empty())
+    log(Severity::kInfo, "the guest's command line says which CPU features not to use", {{"added", feature_parameters.substr(1)}});
   fit.fingerprint.cpu_feature_words = feature_words(visible);
   US_ASSIGN(fit.tsc, host_tsc(kvm, first));
   const auto xsave_bytes = static_cast<std::size_t>(vm.capability(KVM_CAP_XSAVE2));

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "failover/daemon/toml_section.h"
+#include "vmm/cpu_model.h"
 
 namespace understudy {
 
@@ -43,6 +44,13 @@ Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
   out.memory_bytes = static_cast<std::uint64_t>(memory_mib) << 20;
   US_ASSIGN(const auto vcpus, in.whole_number("vcpus", 1, 8));
   out.vcpus = static_cast<unsigned>(vcpus.value_or(1));
+  US_ASSIGN(auto cpu_model, in.optional_text("cpu_model"));
+  if (cpu_model) {
+    const auto models = cpu_model_names();
+    if (std::ranges::find(models, *cpu_model) == models.end())
+      return in.at("cpu_model", fmt::format("expected one of {}, found \"{}\"", fmt::join(models, ", "), *cpu_model));
+    out.cpu_model = std::move(*cpu_model);
+  }
   return in.nothing_else();
 }
 

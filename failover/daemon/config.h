@@ -41,6 +41,7 @@ struct DaemonConfig {
     std::string cmdline;
     std::uint64_t memory_bytes = 0;
     unsigned vcpus = 1;
+    std::string cpu_model = "host";  // one of cpu_model_names()
   } vm;
   struct Net {
     std::string tap;

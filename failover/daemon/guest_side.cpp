@@ -65,6 +65,7 @@ Result<void> GuestSide::build_machine() {
   const auto& vm = deps_.config.vm;
   MachineConfig config;
   config.vcpu_count = vm.vcpus;
+  config.cpu_model = vm.cpu_model;
   config.kernel_path = vm.kernel.string();
   if (vm.initrd) config.initrd_path = vm.initrd->string();
   config.command_line = vm.cmdline;

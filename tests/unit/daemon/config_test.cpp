@@ -79,6 +79,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"wrong key", "epoch_ms = 20", "epcoh_ms = 20", "b.toml:38: [timing] epcoh_ms: unknown key; expected one of: epoch_ms"},
       {"wrong type", "epoch_ms = 20", "epoch_ms = \"20\"",
        "b.toml:38: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string"},
+      {"no such CPU model", "vcpus = 2", "cpu_model = \"i386\"",
+       "b.toml:10: [vm] cpu_model: expected one of host, x86-64-v2, x86-64-v3, x86-64-v4, found \"i386\""},
       {"out of range", "vcpus = 2", "vcpus = 9", "b.toml:10: [vm] vcpus: expected a whole number from 1 to 8, found 9"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},

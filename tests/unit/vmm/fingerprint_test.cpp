@@ -46,7 +46,12 @@ TEST(Fingerprint, NamesWhatTheSecondaryLacks) {
       {"device too many", [](auto& f) { f.device_ids.push_back("blk1:512"); }, "the primary has none, the secondary blk1:512"},
       {"XSAVE", [](auto& f) { f.xsave_bytes = 8192; }, "XSAVE sizes differ"},
       {"TSC", [](auto& f) { f.tsc_khz = 2'000'000; }, "TSC frequencies differ: the primary has 2600000 kHz, the secondary 2000000 kHz"},
-      {"feature", [](auto& f) { f.cpu_feature_words[2] = 0x70; }, "CPUID 0x7.0 ebx bits 0x80"},
+      {"features",
+       [](auto& f) {
+         f.cpu_feature_words[2] = 0x70;
+         f.cpu_feature_words[3] = 0xD0;
+       },
+       "features that the guest uses: smep, waitpkg; give both nodes a [vm] cpu_model"},
       {"feature words", [](auto& f) { f.cpu_feature_words.pop_back(); }, "feature words"},
   };
   for (const auto& c : cases) {
