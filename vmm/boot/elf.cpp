@@ -9,8 +9,6 @@
 namespace understudy {
 namespace {
 
-constexpr std::size_t kSetupMagicOffset = 0x202;  // of a bzImage: "HdrS" (Linux/x86 boot protocol)
-
 Error invalid(std::string text) { return Error{ErrorCode::kInvalid, std::move(text)}; }
 
 template <class T>
@@ -22,10 +20,7 @@ bool read_at(ConstBytes bytes, std::uint64_t offset, T& out) {
 
 Result<Elf64_Ehdr> parse_header(ConstBytes head) {
   Elf64_Ehdr header{};
-  if (head.size() >= SELFMAG && std::memcmp(head.data(), ELFMAG, SELFMAG) != 0) {
-    const bool bzimage = head.size() >= kSetupMagicOffset + 4 && std::memcmp(head.data() + kSetupMagicOffset, "HdrS", 4) == 0;
-    return invalid(bzimage ? "is a compressed Linux image (bzImage): give the ELF file vmlinux" : "is not an ELF file");
-  }
+  if (!is_elf(head)) return invalid("is not an ELF file");
   if (!read_at(head, 0, header)) return invalid(fmt::format("is truncated: {} bytes are less than an ELF header", head.size()));
   if (header.e_ident[EI_CLASS] != ELFCLASS64) return invalid("is not a 64-bit ELF file");
   if (header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_X86_64)
@@ -52,6 +47,8 @@ Result<std::optional<ElfSegment>> parse_segment(const Elf64_Phdr& program, unsig
 std::uint64_t end_of(const ElfSegment& segment) { return segment.start.raw() + segment.memory_bytes; }
 
 }  // namespace
+
+bool is_elf(ConstBytes head) { return head.size() >= SELFMAG && std::memcmp(head.data(), ELFMAG, SELFMAG) == 0; }
 
 Result<ElfImage> parse_elf(ConstBytes head, std::uint64_t file_bytes) {
   US_ASSIGN(const Elf64_Ehdr header, parse_header(head));

@@ -26,6 +26,9 @@ struct ElfImage {
 // How much of a file's start parse_elf() needs to see at most.
 inline constexpr std::size_t kElfHeadBytes = 64 * 1024;
 
+// Whether a file that starts so is an ELF file, of whatever kind.
+bool is_elf(ConstBytes head);
+
 // `head` is the file's start: all of it, or its first kElfHeadBytes; `file_bytes` is the whole file's size. kInvalid says in one clause
 // what is wrong: not a 64-bit x86 ELF executable, truncated, segments that overlap or wrap, an entry outside them.
 Result<ElfImage> parse_elf(ConstBytes head, std::uint64_t file_bytes);

@@ -1,9 +1,11 @@
 // The MP table, the memory map and the zero page, byte by byte as guests read them; and page tables and GDT.
+#include <algorithm>
 #include <asm/bootparam.h>
 #include <cstring>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/kernel_files.h"
 #include "vmm/boot/long_mode.h"
 #include "vmm/boot/memory_map.h"
 #include "vmm/boot/mp_table.h"
@@ -93,7 +95,8 @@ TEST(MemoryMap, ReservesTheMpTableAndKnowsTheHole) {
 
 TEST(ZeroPage, TellsTheKernelItsCommandLineInitrdAndMemory) {
   const boot_map::E820Range e820[] = {{0, 0x9'FC00, boot_map::E820Kind::kRam}, {0x10'0000, 0x100, boot_map::E820Kind::kReserved}};
-  const auto page = make_zero_page(e820, 17, InitrdPlace{GuestPhysicalAddress{0x300'0000}, 0x1234});
+  const auto page =
+      make_zero_page({.e820 = e820, .command_line_bytes = 17, .initrd = InitrdPlace{GuestPhysicalAddress{0x300'0000}, 0x1234}});
   const auto params = value_at<boot_params>(page, 0);
   EXPECT_EQ(params.hdr.header, 0x5372'6448U);
   EXPECT_EQ(params.hdr.boot_flag, 0xAA55U);
@@ -105,7 +108,22 @@ TEST(ZeroPage, TellsTheKernelItsCommandLineInitrdAndMemory) {
   EXPECT_EQ(params.e820_table[1].addr, 0x10'0000U);
   EXPECT_EQ(params.e820_table[1].size, 0x100U);
   EXPECT_EQ(params.e820_table[1].type, 2U);
-  EXPECT_EQ(value_at<boot_params>(make_zero_page(e820, 0, std::nullopt), 0).hdr.ramdisk_size, 0U);
+  EXPECT_EQ(value_at<boot_params>(make_zero_page({.e820 = e820}), 0).hdr.ramdisk_size, 0U);
+}
+
+TEST(ZeroPage, KeepsAKernelsSetupHeaderButForWhatABootLoaderWrites) {
+  const BzImageFile file;
+  const auto image = file.parse();
+  ASSERT_TRUE(image.has_value());
+  const auto page = make_zero_page({.command_line_bytes = 17, .setup_header = image->setup_header});
+  setup_header expected = file.header;
+  expected.type_of_loader = 0xFF;
+  expected.loadflags = LOADED_HIGH;
+  expected.cmd_line_ptr = 0x2'0000;
+  expected.setup_data = 0;
+  EXPECT_EQ(std::memcmp(page.data() + 0x1F1, &expected, sizeof expected), 0);
+  EXPECT_TRUE(std::ranges::all_of(std::span{page}.first(0x1F1), [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_TRUE(std::ranges::all_of(std::span{page}.subspan(0x1F1 + sizeof expected), [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST(Initrd, LiesAsHighAsItMay) {
@@ -118,6 +136,7 @@ TEST(Initrd, LiesAsHighAsItMay) {
   EXPECT_FALSE(place_initrd(0x80'0001, small, kLowest).has_value());
   EXPECT_FALSE(place_initrd(~0ULL, small, kLowest).has_value());
   EXPECT_FALSE(place_initrd(0, small, kLowest).has_value());
+  EXPECT_EQ(place_initrd(1, small, kLowest, 0x90'0000)->start.raw(), 0x8F'F000U) << "below the kernel's own limit";
   EXPECT_EQ(place_initrd(0x1000, large, kLowest)->start.raw(), 0x7FFF'F000U) << "below initrd_addr_max";
 }
 

@@ -1,58 +1,15 @@
-#include <cstring>
-#include <elf.h>
 #include <functional>
 #include <random>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/kernel_files.h"
 #include "vmm/boot/elf.h"
 
 namespace understudy {
 namespace {
 
 constexpr GuestPhysicalAddress kLowest{0x10'0000};
-
-// A kernel of two segments, with the headers open to change.
-struct ElfFile {
-  Elf64_Ehdr header{};
-  Elf64_Phdr segments[2] = {};
-  std::uint64_t file_bytes = 0x4000;
-
-  ElfFile() {
-    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
-    header.e_ident[EI_CLASS] = ELFCLASS64;
-    header.e_ident[EI_DATA] = ELFDATA2LSB;
-    header.e_type = ET_EXEC;
-    header.e_machine = EM_X86_64;
-    header.e_entry = 0x100'0100;
-    header.e_phoff = sizeof header;
-    header.e_phentsize = sizeof(Elf64_Phdr);
-    header.e_phnum = 2;
-    segments[0] = {.p_type = PT_LOAD,
-                   .p_flags = PF_R | PF_X,
-                   .p_offset = 0x1000,
-                   .p_vaddr = 0xFFFF'FFFF'8100'0000,
-                   .p_paddr = 0x100'0000,
-                   .p_filesz = 0x2000,
-                   .p_memsz = 0x3000,
-                   .p_align = 0};
-    segments[1] = {.p_type = PT_LOAD,
-                   .p_flags = PF_R | PF_W,
-                   .p_offset = 0x3000,
-                   .p_vaddr = 0xFFFF'FFFF'8200'0000,
-                   .p_paddr = 0x200'0000,
-                   .p_filesz = 0x1000,
-                   .p_memsz = 0x1000,
-                   .p_align = 0};
-  }
-  std::vector<std::byte> head() const {
-    std::vector<std::byte> bytes(sizeof header + sizeof segments);
-    std::memcpy(bytes.data(), &header, sizeof header);
-    std::memcpy(bytes.data() + sizeof header, segments, sizeof segments);
-    return bytes;
-  }
-  Result<ElfImage> parse() const { return parse_elf(head(), file_bytes); }
-};
 
 TEST(Elf, PlansTheSegmentsByPhysicalAddress) {
   ElfFile file;
@@ -112,14 +69,6 @@ TEST(Elf, RefusesWithTheReason) {
     EXPECT_EQ(image.error().code(), ErrorCode::kInvalid);
     EXPECT_NE(image.error().text().find(c.reason), std::string::npos) << image.error().text();
   }
-}
-
-TEST(Elf, TellsAManWithABzImageWhatToGive) {
-  std::vector<std::byte> head(0x400);
-  std::memcpy(head.data() + 0x202, "HdrS", 4);
-  const auto image = parse_elf(head, head.size());
-  ASSERT_FALSE(image.has_value());
-  EXPECT_NE(image.error().text().find("vmlinux"), std::string::npos) << image.error().text();
 }
 
 TEST(Elf, EveryTruncationIsRefused) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "tests/support/kernel_files.h"
 #include "vmm/boot/loader.h"
 #include "vmm/boot/memory_map.h"
 
@@ -87,6 +88,36 @@ TEST_F(LoaderTest, KernelCommandLineAndInitrdArriveAndAreMarked) {
     EXPECT_TRUE(written.contains(PageIndex{page})) << page;
 }
 
+TEST_F(LoaderTest, ABootImageArrivesWithItsHeader) {
+  memory_ = GuestMemory::create(std::uint64_t{32} << 20).value();
+  BzImageFile file;
+  const auto bytes = file.bytes("code");
+  config_.kernel_path = write("bzImage", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  config_.initrd_path = write("initrd", std::string(5000, 'i'));
+  std::ranges::fill(memory_->file(), std::byte{0xEE});
+  const auto entry = load_guest(config_, *memory_);
+  ASSERT_TRUE(entry.has_value()) << entry.error().text();
+  EXPECT_EQ(entry->raw(), 0x100'0200U);
+  EXPECT_EQ(text_at(0x100'0200, 6), std::string("code\0\0", 6));
+  EXPECT_EQ(text_at(boot_map::kZeroPage.raw() + 0x202, 4), "HdrS");
+  PageSet written{memory_->page_count()};
+  memory_->host_writes().drain(written);
+  for (const unsigned page : {0x7U, 0x1000U, 0x1FFEU, 0x1FFFU}) EXPECT_TRUE(written.contains(PageIndex{page})) << page;
+  EXPECT_FALSE(written.contains(PageIndex{0x1001}));
+
+  config_.command_line = std::string(100, 'c');
+  file.header.cmdline_size = 99;
+  const auto short_line = file.bytes();
+  config_.kernel_path = write("short", {reinterpret_cast<const char*>(short_line.data()), short_line.size()});
+  EXPECT_NE(refusal().find("has 100 bytes with its virtio devices, 99 are possible"), std::string::npos) << refusal();
+  // From its start on the kernel needs all of its init_size: no initrd may lie there.
+  config_.command_line.clear();
+  config_.initrd_path = write("large-initrd", std::string((8 << 20) + 1, 'x'));
+  EXPECT_NE(refusal().find("above the kernel, which ends at 0x1800000"), std::string::npos) << refusal();
+  memory_ = GuestMemory::create(std::uint64_t{8} << 20).value();
+  EXPECT_NE(refusal().find("short: needs 0x800000 bytes of memory from 0x1000000 on"), std::string::npos) << refusal();
+}
+
 TEST_F(LoaderTest, RefusesWhatItCannotLoad) {
   const std::string good = config_.kernel_path;
   config_.kernel_path = folder_ + "/absent";
@@ -94,9 +125,9 @@ TEST_F(LoaderTest, RefusesWhatItCannotLoad) {
   config_.kernel_path = folder_;
   EXPECT_NE(refusal().find("is not a regular file"), std::string::npos) << refusal();
   config_.kernel_path = write("text", "#!/bin/sh\n");
-  EXPECT_NE(refusal().find("text: is not an ELF file"), std::string::npos) << refusal();
+  EXPECT_NE(refusal().find("text: is neither an ELF file (vmlinux) nor a Linux boot image (bzImage)"), std::string::npos) << refusal();
   config_.kernel_path = write("empty", "");
-  EXPECT_NE(refusal().find("empty: is truncated"), std::string::npos) << refusal();
+  EXPECT_NE(refusal().find("empty: is neither"), std::string::npos) << refusal();
   config_.kernel_path = write("high", kernel(0x100'0000));
   EXPECT_NE(refusal().find("outside the guest's 8 MiB"), std::string::npos) << refusal();
   config_.kernel_path = write("low", kernel(0x8000));

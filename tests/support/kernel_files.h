@@ -1,0 +1,96 @@
+// Kernels that tests make: their headers open to change, their content a few recognizable bytes.
+#pragma once
+
+#include <asm/bootparam.h>
+#include <cstring>
+#include <elf.h>
+#include <string_view>
+#include <vector>
+
+#include "vmm/boot/bzimage.h"
+#include "vmm/boot/elf.h"
+
+namespace understudy {
+
+// A kernel of two segments, with the headers open to change.
+struct ElfFile {
+  Elf64_Ehdr header{};
+  Elf64_Phdr segments[2] = {};
+  std::uint64_t file_bytes = 0x4000;
+
+  ElfFile() {
+    std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+    header.e_ident[EI_CLASS] = ELFCLASS64;
+    header.e_ident[EI_DATA] = ELFDATA2LSB;
+    header.e_type = ET_EXEC;
+    header.e_machine = EM_X86_64;
+    header.e_entry = 0x100'0100;
+    header.e_phoff = sizeof header;
+    header.e_phentsize = sizeof(Elf64_Phdr);
+    header.e_phnum = 2;
+    segments[0] = {.p_type = PT_LOAD,
+                   .p_flags = PF_R | PF_X,
+                   .p_offset = 0x1000,
+                   .p_vaddr = 0xFFFF'FFFF'8100'0000,
+                   .p_paddr = 0x100'0000,
+                   .p_filesz = 0x2000,
+                   .p_memsz = 0x3000,
+                   .p_align = 0};
+    segments[1] = {.p_type = PT_LOAD,
+                   .p_flags = PF_R | PF_W,
+                   .p_offset = 0x3000,
+                   .p_vaddr = 0xFFFF'FFFF'8200'0000,
+                   .p_paddr = 0x200'0000,
+                   .p_filesz = 0x1000,
+                   .p_memsz = 0x1000,
+                   .p_align = 0};
+  }
+  std::vector<std::byte> head() const {
+    std::vector<std::byte> bytes(sizeof header + sizeof segments);
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::memcpy(bytes.data() + sizeof header, segments, sizeof segments);
+    return bytes;
+  }
+  Result<ElfImage> parse() const { return parse_elf(head(), file_bytes); }
+};
+
+// A boot image of three sectors and a kernel of 1 KiB, entered at its 0x200.
+struct BzImageFile {
+  setup_header header{};
+  std::uint64_t file_bytes = 3 * 512 + 0x400;
+
+  BzImageFile() {
+    header.setup_sects = 2;
+    header.syssize = 0x40;
+    header.boot_flag = 0xAA55;
+    header.header = 0x5372'6448;
+    header.version = 0x020F;
+    header.type_of_loader = 0x11;
+    header.loadflags = LOADED_HIGH | CAN_USE_HEAP;
+    header.xloadflags = XLF_KERNEL_64;
+    header.kernel_alignment = 0x20'0000;
+    header.relocatable_kernel = 1;
+    header.cmdline_size = 2047;
+    header.initrd_addr_max = 0x7FFF'FFFF;
+    header.setup_data = 0xDEAD;
+    header.pref_address = 0x100'0000;
+    header.init_size = 0x80'0000;
+    set_end(0x26C);
+  }
+  // By the jump's distance.
+  void set_end(unsigned end) { header.jump = static_cast<__u16>(0xEB | (end - 0x202) << 8); }
+  // `kernel` is what the entry point begins with.
+  std::vector<std::byte> bytes(std::string_view kernel = {}) const {
+    std::vector<std::byte> all(file_bytes);
+    std::memcpy(all.data() + kSetupHeaderOffset, &header, sizeof header);
+    std::memcpy(all.data() + 3 * 512 + kBzImageEntryOffset, kernel.data(), kernel.size());
+    return all;
+  }
+  Result<BzImage> parse() const {
+    auto head = bytes();
+    head.resize(0x1000);
+    return parse_bzimage(head, file_bytes);
+  }
+};
+
+}  // namespace understudy
