@@ -15,8 +15,8 @@ namespace {
 
 constexpr auto kDetachPatience = std::chrono::seconds{5};
 
-// Left out: the PC's real-time clock and coprocessor, which a guest may look for.
-bool is_free_gsi(std::uint32_t gsi) { return gsi != 8 && gsi != 13; }
+// Left out: the PC's real-time clock and coprocessor, which a guest may look for, and ACPI's own.
+bool is_free_gsi(std::uint32_t gsi) { return gsi != 8 && gsi != DeviceManager::kPowerGsi && gsi != 13; }
 
 std::vector<std::uint32_t> virtio_gsis() {
   std::vector<std::uint32_t> gsis;
@@ -29,9 +29,11 @@ std::vector<std::uint32_t> virtio_gsis() {
 
 struct DeviceManager::Devices {
   std::unique_ptr<Serial> serial;
+  std::unique_ptr<Power> power;
   std::vector<std::unique_ptr<Net>> nets;
   std::vector<std::unique_ptr<Blk>> blks;
   std::vector<std::string> geometries;
+  std::vector<DeviceNode> nodes;
   // In creation order.
   std::vector<Device*> all;
   std::vector<VirtioMmio*> virtio;
@@ -66,12 +68,22 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
   devices->all.push_back(devices->serial.get());
   devices->geometries.emplace_back("serial0");
   US_TRY(devices->ports.add(kSerialPort, Serial::kPortCount, *devices->serial));
+  devices->nodes.push_back({.hardware_id = "PNP0501", .ports = PortRange{kSerialPort, Serial::kPortCount}, .gsi = kSerialGsi});
+
+  // No node: ACPI's fixed hardware is found by the FADT.
+  US_ASSIGN(auto power_interrupt, InterruptLine::create());
+  devices->power = std::make_unique<Power>("power0", std::move(power_interrupt));
+  devices->all.push_back(devices->power.get());
+  devices->geometries.emplace_back("power0");
+  US_TRY(devices->ports.add(kPowerPort, Power::kPortCount, *devices->power));
 
   const auto next_slot = [&](std::string id) {
     const GuestPhysicalAddress window{kMmioBase + devices->virtio.size() * kMmioWindowBytes};
     return VirtioSlot{.id = std::move(id), .window = window, .memory = memory, .loop = &device_loop};
   };
-  const auto place = [&](VirtioMmio& device, std::string geometry) {
+  const auto place = [&, gsis = virtio_gsis()](VirtioMmio& device, std::string geometry) {
+    devices->nodes.push_back(
+        {.hardware_id = "LNRO0005", .memory = MemoryRange{device.window(), kMmioWindowBytes}, .gsi = gsis[devices->virtio.size()]});
     devices->all.push_back(&device);
     devices->virtio.push_back(&device);
     devices->geometries.push_back(std::move(geometry));
@@ -106,10 +118,12 @@ DeviceManager::~DeviceManager() {
 Bus& DeviceManager::port_bus() { return devices_->ports; }
 Bus& DeviceManager::mmio_bus() { return devices_->mmio; }
 Serial& DeviceManager::serial() { return *devices_->serial; }
+Power& DeviceManager::power() { return *devices_->power; }
+const std::vector<DeviceNode>& DeviceManager::device_nodes() const { return devices_->nodes; }
 std::vector<std::string> DeviceManager::device_ids() const { return devices_->geometries; }
 
 std::vector<InterruptRoute> DeviceManager::interrupts() const {
-  std::vector<InterruptRoute> routes{{devices_->serial->interrupt().fd(), kSerialGsi}};
+  std::vector<InterruptRoute> routes{{devices_->serial->interrupt().fd(), kSerialGsi}, {devices_->power->interrupt().fd(), kPowerGsi}};
   const auto gsis = virtio_gsis();
   for (std::size_t i = 0; i < devices_->virtio.size(); ++i) routes.push_back({devices_->virtio[i]->interrupt().fd(), gsis[i]});
   return routes;

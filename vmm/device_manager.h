@@ -1,8 +1,8 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, then the net devices, then the blk devices, as configured. Both nodes of a pair must configure the same (device_ids()).
-// Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8 and 13, the PC's clock and coprocessor,
-// left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4).
+// Order: serial0, power0, then the net devices, then the blk devices, as configured. Both nodes of a pair must configure the same
+// (device_ids()). Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8, 9 and 13, the PC's
+// clock, ACPI and coprocessor, left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), power0 the ACPI registers (port 0x600, GSI 9).
 //
 // Devices are made quiesced: nothing moves until the first resume(), for a fresh guest as well.
 //
@@ -23,6 +23,8 @@
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/device.h"
+#include "vmm/device_node.h"
+#include "vmm/devices/power/power.h"
 #include "vmm/devices/serial/serial.h"
 #include "vmm/guest_memory.h"
 
@@ -67,6 +69,8 @@ class DeviceManager {
   static constexpr std::uint64_t kMmioWindowBytes = 4096;
   static constexpr std::uint64_t kSerialPort = 0x3F8;
   static constexpr std::uint32_t kSerialGsi = 4;
+  static constexpr std::uint64_t kPowerPort = 0x600;
+  static constexpr std::uint32_t kPowerGsi = 9;
   static constexpr std::uint32_t kFirstVirtioGsi = 5;
   static constexpr std::uint32_t kLastGsi = 23;  // of the in-kernel IOAPIC's 24 pins
 
@@ -86,9 +90,12 @@ class DeviceManager {
   std::vector<NotifyRoute> notifications() const;
   // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space; empty without virtio devices.
   std::string kernel_command_line() const;
-  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only).
+  // What a guest cannot find by itself, for its ACPI tables; in creation order.
+  const std::vector<DeviceNode>& device_nodes() const;
+  // In creation order, with geometry: "serial0", "power0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only).
   std::vector<std::string> device_ids() const;
   Serial& serial();
+  Power& power();
 
   // Since when a disk's backend holds the oldest request that it did not complete: evidence of the host's storage. Any thread.
   std::optional<Instant> oldest_disk_request() const;

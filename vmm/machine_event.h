@@ -10,7 +10,7 @@
 namespace understudy {
 
 enum class MachineEventKind : std::uint8_t {
-  kPowerOff,       // the guest wrote 0x2000 to port 0x604 (16 bits; as QEMU's ACPI PM1a control)
+  kPowerOff,       // the guest wrote SLP_EN with sleep type 0 to port 0x604, the ACPI PM1a control register (16 bits: 0x2000)
   kReset,          // the guest asked for a reset: i8042 (port 0x64 <- 0xFE) or the reset control register (port 0xCF9 <- bit 2)
   kTripleFault,    // KVM_EXIT_SHUTDOWN
   kInternalError,  // KVM could not go on (KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, an exit nobody knows): the text has the details

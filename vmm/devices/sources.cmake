@@ -1,6 +1,7 @@
 target_sources(understudy_vmm PRIVATE
   bus.cpp
   device_manager.cpp
+  devices/power/power.cpp
   devices/serial/serial.cpp
   devices/virtio/virtqueue.cpp
   devices/virtio/virtio_mmio.cpp
@@ -9,6 +10,7 @@ target_sources(understudy_vmm PRIVATE
   devices/net/net.cpp
   devices/blk/blk.cpp)
 understudy_schemas(understudy_vmm
+  vmm/devices/power/state.capnp
   vmm/devices/serial/state.capnp
   vmm/devices/virtio/state.capnp
   vmm/devices/net/state.capnp

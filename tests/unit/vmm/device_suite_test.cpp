@@ -15,6 +15,7 @@
 #include "vmm/device_manager.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/power/power.h"
 #include "vmm/devices/serial/serial.h"
 
 namespace understudy {
@@ -77,6 +78,37 @@ class SerialSpecimen final : public Specimen {
 
  private:
   Serial serial_{"serial0", *InterruptLine::create(), {}};
+};
+
+class PowerSpecimen final : public Specimen {
+ public:
+  Device& device() override { return power_; }
+  bool step(unsigned number) override {
+    const auto out = [&](std::uint64_t port, std::uint16_t value) {
+      power_.write(port, std::as_bytes(std::span{&value, 1}));
+      return true;
+    };
+    switch (number) {
+      case 0:
+        power_.press_button();
+        return true;
+      case 1:
+        return out(2, 1 << 5);
+      case 2:
+        return out(2, 1 << 5 | Power::kButton);
+      case 3:
+        return out(0, 0xFFFF);
+      case 4:
+        return out(Power::kControlOffset, Power::kSleepTypeMask);
+      case 5:
+        return power_.press_button();
+      default:
+        return false;
+    }
+  }
+
+ private:
+  Power power_{"power0", *InterruptLine::create()};
 };
 
 class VirtioSpecimen : public Specimen {
@@ -194,8 +226,10 @@ template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {
-    {"serial", make_specimen<SerialSpecimen>}, {"net", make_specimen<NetSpecimen>}, {"blk", make_specimen<BlkSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {{"power", make_specimen<PowerSpecimen>},
+                                                {"serial", make_specimen<SerialSpecimen>},
+                                                {"net", make_specimen<NetSpecimen>},
+                                                {"blk", make_specimen<BlkSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {
