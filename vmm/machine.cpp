@@ -21,9 +21,13 @@ Machine::~Machine() = default;
 Result<void> Machine::boot() {
   if (parts_->life != Parts::Life::kFresh) return Error{ErrorCode::kRefused, "boot: this machine was booted or restored before"};
   const auto& config = parts_->config;
-  US_ASSIGN(const GuestPhysicalAddress entry,
-            load_guest({config.kernel_path, config.initrd_path,
-                        config.command_line + parts_->feature_parameters + parts_->devices->kernel_command_line(), config.vcpu_count},
+  const auto& devices = *parts_->devices;
+  const std::string device_parameters = config.virtio_on_command_line ? devices.kernel_command_line() : "";
+  US_ASSIGN(const GuestPhysicalAddress entry, load_guest({.kernel_path = config.kernel_path,
+                                                          .initrd_path = config.initrd_path,
+                                                          .command_line = config.command_line + parts_->feature_parameters + device_parameters,
+                                                          .vcpu_count = config.vcpu_count,
+                                                          .devices = devices.device_nodes()},
                        *parts_->memory));
   const int fd = parts_->vcpus.front()->fd();
   kvm_sregs2 sregs{};
@@ -113,6 +117,8 @@ std::uint64_t Machine::exits() const {
   for (const auto& vcpu : parts_->vcpus) total += vcpu->exits();
   return total;
 }
+
+bool Machine::press_power_button() { return parts_->devices->power().press_button(); }
 
 std::size_t Machine::serial_input(ConstBytes bytes) { return parts_->devices->serial().receive(bytes); }
 

@@ -25,11 +25,13 @@ namespace understudy {
 
 struct MachineConfig {
   unsigned vcpu_count = 1;  // 1 to kMaxVcpus
-  std::string kernel_path;  // a 64-bit ELF (vmlinux); read by boot() alone
+  std::string kernel_path;  // an ELF (vmlinux) or a boot image (bzImage); read by boot() alone
   std::string initrd_path;  // empty: none; read by boot() alone
-  // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks; and what tells a Linux
-  // guest not to use CPU features that KVM shows it unasked (linux_feature_parameters).
+  // boot() adds what tells a Linux guest not to use CPU features that KVM shows it unasked (linux_feature_parameters).
   std::string command_line;
+  // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks. A kernel without ACPI
+  // finds its devices by them alone; one with ACPI finds each by its tables first, and refuses it the second time.
+  bool virtio_on_command_line = true;
   std::string cpu_model = "host";  // what both hosts of a pair offer their guest: see cpu_model.h
   DevicesConfig devices;
   // At most one event in a machine's life; on a vCPU's thread, so it must not block nor call the machine. May be empty.
@@ -76,6 +78,9 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   std::optional<MachineEvent> event() const;
   // Exits from the guest so far, over all vCPUs: evidence that they live. Any thread.
   std::uint64_t exits() const;
+  // Presses the guest's power button, as an operator's wish that it shuts itself down. False: the guest does not listen (no ACPI, or not
+  // yet). While paused the press waits for resume(). Any thread.
+  bool press_power_button();
   // Offers bytes to the guest's serial port; returns how many it took. Any thread.
   std::size_t serial_input(ConstBytes bytes);
 

@@ -39,6 +39,7 @@ struct DaemonConfig {
     std::filesystem::path kernel;
     std::optional<std::filesystem::path> initrd;
     std::string cmdline;
+    bool virtio_on_cmdline = true;  // names the virtio devices to a kernel without ACPI
     std::uint64_t memory_bytes = 0;
     unsigned vcpus = 1;
     std::string cpu_model = "host";  // one of cpu_model_names()

@@ -23,6 +23,7 @@ struct Options {
   unsigned disks = 1;
   unsigned nets = 1;
   unsigned seconds = 600;
+  std::string press_power_at;
 };
 
 void add_devices(const Options& options, DevicesConfig& devices) {
@@ -40,21 +41,47 @@ int fail(const Error& error) {
   return 2;
 }
 
+// Copies the console to standard output, and looks for a text in it.
+class Console {
+ public:
+  explicit Console(std::string text) : text_{std::move(text)} {}
+  void output(ConstBytes bytes) {
+    [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (text_.empty() || seen_) return;
+    latest_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    seen_ = latest_.find(text_) != std::string::npos;
+    if (latest_.size() > 2 * text_.size()) latest_.erase(0, latest_.size() - text_.size());
+  }
+  bool seen() const { return seen_; }
+
+ private:
+  const std::string text_;
+  std::string latest_;
+  std::atomic<bool> seen_{false};
+};
+
 int run(Options options) {
   const MonotonicClock clock;
   auto memory = GuestMemory::create(options.memory_mib << 20);
   if (!memory) return fail(memory.error());
   std::atomic<bool> ended{false};
   options.machine.on_event = [&](const MachineEvent&) { ended = true; };
-  options.machine.devices.serial_sink = [](ConstBytes bytes) {
-    [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-  };
+  Console console{options.press_power_at};
+  options.machine.devices.serial_sink = [&](ConstBytes bytes) { console.output(bytes); };
   add_devices(options, options.machine.devices);
   auto machine = Machine::create(std::move(options.machine), *memory, clock);
   if (!machine) return fail(machine.error());
   if (auto booted = (*machine)->boot(); !booted) return fail(booted.error());
   if (auto resumed = (*machine)->resume(); !resumed) return fail(resumed.error());
-  for (unsigned tenths = 0; !ended && tenths < options.seconds * 10; ++tenths) std::this_thread::sleep_for(std::chrono::milliseconds{100});
+  bool pressed = false;
+  for (unsigned tenths = 0; !ended && tenths < options.seconds * 10; ++tenths) {
+    if (console.seen() && !pressed) {
+      pressed = true;
+      std::fprintf(stderr, "boot_kernel: the power button is pressed%s\n",
+                   (*machine)->press_power_button() ? "" : ", and the guest does not listen");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+  }
   const auto event = (*machine)->event();
   std::fprintf(stderr, "boot_kernel: %s; %llu exits\n", event ? event->text.c_str() : "the guest did not end in time",
                static_cast<unsigned long long>((*machine)->exits()));
@@ -71,10 +98,13 @@ int main(int argc, char** argv) {
   app.add_option("kernel", options.machine.kernel_path, "the kernel's file")->required();
   app.add_option("--initrd", options.machine.initrd_path, "an initrd");
   app.add_option("--cmdline", options.machine.command_line, "the kernel's command line");
+  app.add_flag("--virtio-on-cmdline,!--no-virtio-on-cmdline", options.machine.virtio_on_command_line,
+               "whether the devices are named on the command line as well (they are in the ACPI tables)");
   app.add_option("--vcpus", options.machine.vcpu_count, "1 to 8");
   app.add_option("--memory-mib", options.memory_mib, "guest memory");
   app.add_option("--disks", options.disks, "disks of 1 MiB");
   app.add_option("--nets", options.nets, "networks that lead nowhere");
+  app.add_option("--press-power-at", options.press_power_at, "presses the power button once the console has shown this text");
   app.add_option("--seconds", options.seconds, "how long the guest may run");
   CLI11_PARSE(app, argc, argv);
   return understudy::test::run(std::move(options));

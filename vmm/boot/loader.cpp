@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "vmm/boot/acpi.h"
 #include "vmm/boot/file.h"
 #include "vmm/boot/kernel_file.h"
 #include "vmm/boot/long_mode.h"
@@ -31,6 +32,11 @@ void put(GuestMemory& memory, GuestPhysicalAddress at, const Range& values) {
   US_CHECK(memory.write(at, std::as_bytes(std::span{values})));
 }
 
+void put_table(GuestMemory& memory, GuestPhysicalAddress at, std::size_t room_bytes, const std::vector<std::byte>& table) {
+  US_CHECK(table.size() <= room_bytes);
+  put(memory, at, table);
+}
+
 }  // namespace
 
 Result<GuestPhysicalAddress> load_guest(const BootConfig& config, GuestMemory& memory) {
@@ -51,11 +57,14 @@ Result<GuestPhysicalAddress> load_guest(const BootConfig& config, GuestMemory& m
   put(memory, boot_map::kCommandLine, std::span{config.command_line.c_str(), config.command_line.size() + 1});
   const auto e820 = boot_map::e820_map(memory.layout());
   put(memory, boot_map::kZeroPage,
-      make_zero_page(
-          {.e820 = e820, .command_line_bytes = config.command_line.size(), .initrd = initrd, .setup_header = kernel->setup_header}));
-  const auto mp_table = make_mp_table(config.vcpu_count, boot_map::kMpTable);
-  US_CHECK(mp_table.size() <= boot_map::kMpTableBytes);
-  put(memory, boot_map::kMpTable, mp_table);
+      make_zero_page({.e820 = e820,
+                      .command_line_bytes = config.command_line.size(),
+                      .initrd = initrd,
+                      .rsdp = boot_map::kAcpiTables,
+                      .setup_header = kernel->setup_header}));
+  put_table(memory, boot_map::kMpTable, boot_map::kMpTableBytes, make_mp_table(config.vcpu_count, boot_map::kMpTable));
+  put_table(memory, boot_map::kAcpiTables, boot_map::kAcpiTablesBytes,
+            make_acpi_tables(config.vcpu_count, config.devices, boot_map::kAcpiTables));
   return kernel->entry;
 }
 

@@ -6,12 +6,11 @@
 #include <span>
 
 #include "net/base/check.h"
+#include "vmm/boot/memory_map.h"
 
 namespace understudy {
 namespace {
 
-constexpr std::uint32_t kLapicAddress = 0xFEE0'0000;
-constexpr std::uint32_t kIoapicAddress = 0xFEC0'0000;
 constexpr std::uint8_t kApicVersion = 0x14;    // of KVM's LAPIC
 constexpr std::uint8_t kIoapicVersion = 0x11;  // of KVM's IOAPIC
 constexpr std::uint8_t kIoapicPins = 24;
@@ -39,7 +38,7 @@ struct Header {
   std::uint32_t oem_table = 0;
   std::uint16_t oem_bytes = 0;
   std::uint16_t entries = 0;
-  std::uint32_t lapic = kLapicAddress;
+  std::uint32_t lapic = boot_map::kLapicAddress;
   std::uint16_t extended_bytes = 0;
   std::uint8_t extended_checksum = 0;
   std::uint8_t reserved = 0;
@@ -69,7 +68,7 @@ struct IoapicEntry {
   std::uint8_t id = 0;
   std::uint8_t version = kIoapicVersion;
   std::uint8_t flags = 1;  // enabled
-  std::uint32_t address = kIoapicAddress;
+  std::uint32_t address = boot_map::kIoapicAddress;
 };
 static_assert(sizeof(IoapicEntry) == 8);
 

@@ -47,6 +47,7 @@ std::array<std::byte, kPageSizeBytes> make_zero_page(const ZeroPageContent& cont
   params.hdr.setup_data = 0;
   params.hdr.ramdisk_image = content.initrd ? static_cast<std::uint32_t>(content.initrd->start.raw()) : 0;
   params.hdr.ramdisk_size = content.initrd ? content.initrd->bytes : 0;
+  params.acpi_rsdp_addr = content.rsdp ? content.rsdp->raw() : 0;
   params.e820_entries = static_cast<std::uint8_t>(content.e820.size());
   for (std::size_t i = 0; i < content.e820.size(); ++i) {
     boot_e820_entry entry{};

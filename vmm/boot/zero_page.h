@@ -22,6 +22,7 @@ struct ZeroPageContent {
   std::span<const boot_map::E820Range> e820{};
   std::size_t command_line_bytes = 0;  // the command line lies at boot_map::kCommandLine, with a final zero
   std::optional<InitrdPlace> initrd{};
+  std::optional<GuestPhysicalAddress> rsdp{};
   ConstBytes setup_header{};  // as parse_bzimage() found it; empty for a kernel that has none
 };
 

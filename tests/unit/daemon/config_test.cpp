@@ -63,6 +63,7 @@ TEST(Config, ReadsAWholeFile) {
   EXPECT_FALSE(config->pair.initial_primary);
   EXPECT_EQ(config->vm.memory_bytes, std::uint64_t{128} << 20);
   EXPECT_EQ(config->vm.vcpus, 2u);
+  EXPECT_TRUE(config->vm.virtio_on_cmdline);
   EXPECT_EQ(config->net.mac.text(), "52:54:00:12:34:56");
   EXPECT_EQ(config->net.guest_ip->text(), "10.77.0.10");
   ASSERT_EQ(config->disks.size(), 1u);

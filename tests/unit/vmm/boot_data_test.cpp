@@ -95,8 +95,10 @@ TEST(MemoryMap, ReservesTheMpTableAndKnowsTheHole) {
 
 TEST(ZeroPage, TellsTheKernelItsCommandLineInitrdAndMemory) {
   const boot_map::E820Range e820[] = {{0, 0x9'FC00, boot_map::E820Kind::kRam}, {0x10'0000, 0x100, boot_map::E820Kind::kReserved}};
-  const auto page =
-      make_zero_page({.e820 = e820, .command_line_bytes = 17, .initrd = InitrdPlace{GuestPhysicalAddress{0x300'0000}, 0x1234}});
+  const auto page = make_zero_page({.e820 = e820,
+                                    .command_line_bytes = 17,
+                                    .initrd = InitrdPlace{GuestPhysicalAddress{0x300'0000}, 0x1234},
+                                    .rsdp = GuestPhysicalAddress{0xE'0000}});
   const auto params = value_at<boot_params>(page, 0);
   EXPECT_EQ(params.hdr.header, 0x5372'6448U);
   EXPECT_EQ(params.hdr.boot_flag, 0xAA55U);
@@ -104,6 +106,7 @@ TEST(ZeroPage, TellsTheKernelItsCommandLineInitrdAndMemory) {
   EXPECT_EQ(params.hdr.cmdline_size, 17U);
   EXPECT_EQ(params.hdr.ramdisk_image, 0x300'0000U);
   EXPECT_EQ(params.hdr.ramdisk_size, 0x1234U);
+  EXPECT_EQ(params.acpi_rsdp_addr, 0xE'0000U);
   ASSERT_EQ(params.e820_entries, 2U);
   EXPECT_EQ(params.e820_table[1].addr, 0x10'0000U);
   EXPECT_EQ(params.e820_table[1].size, 0x100U);

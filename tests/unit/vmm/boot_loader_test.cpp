@@ -82,9 +82,11 @@ TEST_F(LoaderTest, KernelCommandLineAndInitrdArriveAndAreMarked) {
   EXPECT_EQ(text_at(0x20'0000 + 8191, 1), std::string(1, '\0'));
   EXPECT_EQ(text_at(boot_map::kCommandLine.raw(), 14), std::string("console=ttyS0\0", 14));
   EXPECT_EQ(text_at(0x80'0000 - 8192, 5000), std::string(5000, 'i'));
+  EXPECT_EQ(text_at(0xE'0000, 8), "RSD PTR ");
+  EXPECT_EQ(text_at(0x9'FC00, 4), "_MP_");
   PageSet written{memory_->page_count()};
   memory_->host_writes().drain(written);
-  for (const unsigned page : {0x0U, 0x7U, 0x9U, 0xEU, 0x20U, 0x9FU, 0x200U, 0x201U, 0x7FEU, 0x7FFU})
+  for (const unsigned page : {0x0U, 0x7U, 0x9U, 0xEU, 0x20U, 0x9FU, 0xE0U, 0x200U, 0x201U, 0x7FEU, 0x7FFU})
     EXPECT_TRUE(written.contains(PageIndex{page})) << page;
 }
 
