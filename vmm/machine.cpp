@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "net/base/check.h"
+#include "vmm/boot/cpu_entry.h"
 #include "vmm/boot/loader.h"
-#include "vmm/boot/long_mode.h"
 #include "vmm/machine_parts.h"
 
 namespace understudy {
@@ -23,16 +23,17 @@ Result<void> Machine::boot() {
   const auto& config = parts_->config;
   const auto& devices = *parts_->devices;
   const std::string device_parameters = config.virtio_on_command_line ? devices.kernel_command_line() : "";
-  US_ASSIGN(const GuestPhysicalAddress entry, load_guest({.kernel_path = config.kernel_path,
-                                                          .initrd_path = config.initrd_path,
-                                                          .command_line = config.command_line + parts_->feature_parameters + device_parameters,
-                                                          .vcpu_count = config.vcpu_count,
-                                                          .devices = devices.device_nodes()},
-                       *parts_->memory));
+  US_ASSIGN(const BootEntry entry, load_guest({.kernel_path = config.kernel_path,
+                                               .initrd_path = config.initrd_path,
+                                               .command_line = config.command_line + parts_->feature_parameters + device_parameters,
+                                               .protocol = config.boot_protocol,
+                                               .vcpu_count = config.vcpu_count,
+                                               .devices = devices.device_nodes()},
+                                              *parts_->memory));
   const int fd = parts_->vcpus.front()->fd();
   kvm_sregs2 sregs{};
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_SREGS2, &sregs));
-  enter_long_mode(sregs);
+  set_boot_mode(entry.protocol, sregs);
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_SREGS2, &sregs));
   kvm_regs regs = boot_registers(entry);
   US_TRY(US_KVM_IOCTL(fd, KVM_SET_REGS, &regs));

@@ -16,6 +16,7 @@
 
 #include "net/base/clock.h"
 #include "net/base/result.h"
+#include "vmm/boot/boot_protocol.h"
 #include "vmm/checkpoint_source.h"
 #include "vmm/device_manager.h"
 #include "vmm/guest_memory.h"
@@ -24,9 +25,10 @@
 namespace understudy {
 
 struct MachineConfig {
-  unsigned vcpu_count = 1;  // 1 to kMaxVcpus
-  std::string kernel_path;  // an ELF (vmlinux) or a boot image (bzImage); read by boot() alone
-  std::string initrd_path;  // empty: none; read by boot() alone
+  unsigned vcpu_count = 1;                    // 1 to kMaxVcpus
+  std::string kernel_path;                    // an ELF (vmlinux) or a boot image (bzImage); read by boot() alone
+  std::string initrd_path;                    // empty: none; read by boot() alone
+  std::optional<BootProtocol> boot_protocol;  // nullopt: the 64-bit protocol, or PVH where the file has no usable 64-bit entry
   // boot() adds what tells a Linux guest not to use CPU features that KVM shows it unasked (linux_feature_parameters).
   std::string command_line;
   // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks. A kernel without ACPI
@@ -51,8 +53,9 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  // Loads kernel, initrd and boot data into guest memory and sets vCPU 0 to the kernel's entry (Linux/x86 64-bit boot protocol); the guest
-  // starts with the next resume(). kInvalid names what is wrong with kernel, initrd or command line. Only on a machine that never ran.
+  // Loads kernel, initrd and boot data into guest memory and sets vCPU 0 to the kernel's entry (Linux/x86 64-bit boot protocol, or PVH);
+  // the guest starts with the next resume(). kInvalid names what is wrong with kernel, initrd or command line. Only on a machine that never
+  // ran.
   Result<void> boot();
 
   // CheckpointSource and CheckpointTarget; see checkpoint_source.h.

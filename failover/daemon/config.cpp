@@ -40,6 +40,10 @@ Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
   if (initrd) out.initrd = std::move(*initrd);
   US_ASSIGN(auto cmdline, in.optional_text("cmdline"));
   out.cmdline = std::move(cmdline).value_or("");
+  US_ASSIGN(const auto protocol, in.optional_text("boot_protocol"));
+  if (protocol && *protocol != "auto" && *protocol != "linux64" && *protocol != "pvh")
+    return in.at("boot_protocol", fmt::format("expected \"auto\", \"linux64\" or \"pvh\", found \"{}\"", *protocol));
+  if (protocol && *protocol != "auto") out.boot_protocol = *protocol == "pvh" ? BootProtocol::kPvh : BootProtocol::kLinux64;
   US_ASSIGN(out.virtio_on_cmdline, in.flag("virtio_on_cmdline", true));
   US_ASSIGN(const auto memory_mib, in.required_whole_number("memory_mib", 4, 1 << 20));
   out.memory_bytes = static_cast<std::uint64_t>(memory_mib) << 20;

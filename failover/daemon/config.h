@@ -13,6 +13,7 @@
 #include "net/base/clock.h"
 #include "net/base/ids.h"
 #include "net/base/result.h"
+#include "vmm/boot/boot_protocol.h"
 
 namespace understudy {
 
@@ -39,7 +40,8 @@ struct DaemonConfig {
     std::filesystem::path kernel;
     std::optional<std::filesystem::path> initrd;
     std::string cmdline;
-    bool virtio_on_cmdline = true;  // names the virtio devices to a kernel without ACPI
+    std::optional<BootProtocol> boot_protocol;  // nullopt: what suits the kernel's file
+    bool virtio_on_cmdline = true;              // names the virtio devices to a kernel without ACPI
     std::uint64_t memory_bytes = 0;
     unsigned vcpus = 1;
     std::string cpu_model = "host";  // one of cpu_model_names()

@@ -95,6 +95,7 @@ class RunningDaemon final : public Daemon {
     const auto loaded = load_guest({.kernel_path = vm.kernel.string(),
                                     .initrd_path = vm.initrd.value_or("").string(),
                                     .command_line = vm.cmdline,
+                                    .protocol = vm.boot_protocol,
                                     .vcpu_count = vm.vcpus},
                                    *scratch);
     if (!loaded) return loaded.error().within("the guest can't be booted");

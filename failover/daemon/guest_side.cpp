@@ -69,6 +69,7 @@ Result<void> GuestSide::build_machine() {
   config.kernel_path = vm.kernel.string();
   if (vm.initrd) config.initrd_path = vm.initrd->string();
   config.command_line = vm.cmdline;
+  config.boot_protocol = vm.boot_protocol;
   config.virtio_on_command_line = vm.virtio_on_cmdline;
   config.devices.serial_sink = SerialLog{};
   config.devices.net.push_back({deps_.config.net.mac, egress_.gate()});

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -100,6 +101,9 @@ int main(int argc, char** argv) {
   app.add_option("--cmdline", options.machine.command_line, "the kernel's command line");
   app.add_flag("--virtio-on-cmdline,!--no-virtio-on-cmdline", options.machine.virtio_on_command_line,
                "whether the devices are named on the command line as well (they are in the ACPI tables)");
+  app.add_option("--protocol", options.machine.boot_protocol, "linux64 or pvh; else what suits the file")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, understudy::BootProtocol>{{"linux64", understudy::BootProtocol::kLinux64},
+                                                                                          {"pvh", understudy::BootProtocol::kPvh}}));
   app.add_option("--vcpus", options.machine.vcpu_count, "1 to 8");
   app.add_option("--memory-mib", options.memory_mib, "guest memory");
   app.add_option("--disks", options.disks, "disks of 1 MiB");

@@ -288,7 +288,8 @@ std::vector<std::byte> make_acpi_tables(unsigned processors, std::span<const Dev
   const std::uint32_t dsdt_at = place(make_dsdt(devices));
   const std::uint32_t fadt_at = place(make_fadt(facs_at, dsdt_at, has_clock));
   const std::uint32_t madt_at = place(make_madt(processors));
-  std::ranges::copy(make_rsdp(place(make_xsdt({fadt_at, madt_at}))), all.begin());
+  const std::uint32_t xsdt_at = place(make_xsdt({fadt_at, madt_at}));
+  std::ranges::copy(make_rsdp(xsdt_at), all.begin());
   return all;
 }
 

@@ -18,30 +18,89 @@ bool read_at(ConstBytes bytes, std::uint64_t offset, T& out) {
   return true;
 }
 
-Result<Elf64_Ehdr> parse_header(ConstBytes head) {
-  Elf64_Ehdr header{};
+// What both kinds of file have, with 64-bit fields.
+struct FileHeader {
+  bool is_64bit = false;
+  unsigned type = 0;
+  unsigned machine = 0;
+  std::uint64_t entry = 0;
+  std::uint64_t programs_offset = 0;
+  unsigned program_bytes = 0;
+  unsigned program_count = 0;
+};
+struct ProgramHeader {
+  unsigned type = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t physical = 0;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t alignment = 0;
+};
+
+template <class Ehdr>
+bool read_file_header(ConstBytes head, FileHeader& out) {
+  Ehdr header{};
+  if (!read_at(head, 0, header)) return false;
+  out.type = header.e_type;
+  out.machine = header.e_machine;
+  out.entry = header.e_entry;
+  out.programs_offset = header.e_phoff;
+  out.program_bytes = header.e_phentsize;
+  out.program_count = header.e_phnum;
+  return true;
+}
+
+template <class Phdr>
+bool read_program_header(ConstBytes head, std::uint64_t offset, ProgramHeader& out) {
+  Phdr program{};
+  if (!read_at(head, offset, program)) return false;
+  out = {program.p_type, program.p_offset, program.p_paddr, program.p_filesz, program.p_memsz, program.p_align};
+  return true;
+}
+
+Result<FileHeader> parse_header(ConstBytes head) {
   if (!is_elf(head)) return invalid("is not an ELF file");
-  if (!read_at(head, 0, header)) return invalid(fmt::format("is truncated: {} bytes are less than an ELF header", head.size()));
-  if (header.e_ident[EI_CLASS] != ELFCLASS64) return invalid("is not a 64-bit ELF file");
-  if (header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_X86_64)
-    return invalid(fmt::format("is an ELF file for another processor (machine {}), not x86-64", header.e_machine));
-  if (header.e_type != ET_EXEC && header.e_type != ET_DYN) return invalid(fmt::format("is not an executable (ELF type {})", header.e_type));
-  if (header.e_phentsize != sizeof(Elf64_Phdr))
-    return invalid(fmt::format("has program headers of {} bytes, {} are expected", header.e_phentsize, sizeof(Elf64_Phdr)));
+  const auto truncated = [&] { return invalid(fmt::format("is truncated: {} bytes are less than an ELF header", head.size())); };
+  if (head.size() < EI_NIDENT) return truncated();
+  FileHeader header;
+  const auto file_class = std::to_integer<unsigned>(head[EI_CLASS]);
+  if (file_class != ELFCLASS64 && file_class != ELFCLASS32)
+    return invalid(fmt::format("is an ELF file of an unknown class ({})", file_class));
+  header.is_64bit = file_class == ELFCLASS64;
+  if (!(header.is_64bit ? read_file_header<Elf64_Ehdr>(head, header) : read_file_header<Elf32_Ehdr>(head, header))) return truncated();
+  if (head[EI_DATA] != std::byte{ELFDATA2LSB} || header.machine != (header.is_64bit ? EM_X86_64 : EM_386))
+    return invalid(fmt::format("is an ELF file for another processor (machine {}), not x86", header.machine));
+  if (header.type != ET_EXEC && header.type != ET_DYN) return invalid(fmt::format("is not an executable (ELF type {})", header.type));
+  const std::size_t expected = header.is_64bit ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+  if (header.program_bytes != expected)
+    return invalid(fmt::format("has program headers of {} bytes, {} are expected", header.program_bytes, expected));
   return header;
 }
 
-// nullopt for what is not loaded.
-Result<std::optional<ElfSegment>> parse_segment(const Elf64_Phdr& program, unsigned index, std::uint64_t file_bytes) {
-  if (program.p_type != PT_LOAD || program.p_memsz == 0) return std::optional<ElfSegment>{};
-  if (program.p_filesz > program.p_memsz)
-    return invalid(fmt::format("segment {} has {:#x} bytes in the file and {:#x} in memory", index, program.p_filesz, program.p_memsz));
-  if (program.p_offset > file_bytes || program.p_filesz > file_bytes - program.p_offset)
-    return invalid(fmt::format("is truncated: segment {} ends at {:#x} + {:#x}, the file at {:#x}", index, program.p_offset,
-                               program.p_filesz, file_bytes));
-  if (program.p_paddr + program.p_memsz < program.p_paddr)
-    return invalid(fmt::format("segment {} at {:#x} wraps around the address space", index, program.p_paddr));
-  return std::optional{ElfSegment{GuestPhysicalAddress{program.p_paddr}, program.p_memsz, program.p_offset, program.p_filesz}};
+Result<ElfSegment> parse_segment(const ProgramHeader& program, unsigned index) {
+  if (program.file_bytes > program.memory_bytes)
+    return invalid(
+        fmt::format("segment {} has {:#x} bytes in the file and {:#x} in memory", index, program.file_bytes, program.memory_bytes));
+  if (program.physical + program.memory_bytes < program.physical)
+    return invalid(fmt::format("segment {} at {:#x} wraps around the address space", index, program.physical));
+  return ElfSegment{GuestPhysicalAddress{program.physical}, program.memory_bytes, program.offset, program.file_bytes};
+}
+
+// Adds what is loaded, and notes; anything else is left out.
+Result<void> add_program(const ProgramHeader& program, unsigned index, std::uint64_t file_bytes, ElfImage& image) {
+  const bool loaded = program.type == PT_LOAD && program.memory_bytes > 0;
+  const bool notes = program.type == PT_NOTE && program.file_bytes > 0;
+  if (!loaded && !notes) return {};
+  if (program.offset > file_bytes || program.file_bytes > file_bytes - program.offset)
+    return invalid(fmt::format("is truncated: segment {} ends at {:#x} + {:#x}, the file at {:#x}", index, program.offset,
+                               program.file_bytes, file_bytes));
+  if (notes) {
+    image.notes.push_back({program.offset, program.file_bytes, program.alignment == 8 ? std::size_t{8} : std::size_t{4}});
+    return {};
+  }
+  US_ASSIGN(const ElfSegment segment, parse_segment(program, index));
+  image.segments.push_back(segment);
+  return {};
 }
 
 std::uint64_t end_of(const ElfSegment& segment) { return segment.start.raw() + segment.memory_bytes; }
@@ -50,16 +109,21 @@ std::uint64_t end_of(const ElfSegment& segment) { return segment.start.raw() + s
 
 bool is_elf(ConstBytes head) { return head.size() >= SELFMAG && std::memcmp(head.data(), ELFMAG, SELFMAG) == 0; }
 
+bool ElfImage::holds(GuestPhysicalAddress address) const {
+  return std::ranges::any_of(segments,
+                             [&](const ElfSegment& segment) { return address >= segment.start && address.raw() < end_of(segment); });
+}
+
 Result<ElfImage> parse_elf(ConstBytes head, std::uint64_t file_bytes) {
-  US_ASSIGN(const Elf64_Ehdr header, parse_header(head));
-  ElfImage image{GuestPhysicalAddress{header.e_entry}, {}};
-  for (unsigned i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr program{};
-    const std::uint64_t offset = header.e_phoff + std::uint64_t{i} * sizeof program;
-    if (offset < header.e_phoff || !read_at(head, offset, program))
-      return invalid(fmt::format("is truncated: program header {} is not within the first {:#x} bytes", i, head.size()));
-    US_ASSIGN(const auto segment, parse_segment(program, i, file_bytes));
-    if (segment) image.segments.push_back(*segment);
+  US_ASSIGN(const FileHeader header, parse_header(head));
+  ElfImage image{.entry = GuestPhysicalAddress{header.entry}, .is_64bit = header.is_64bit};
+  for (unsigned i = 0; i < header.program_count; ++i) {
+    ProgramHeader program;
+    const std::uint64_t offset = header.programs_offset + std::uint64_t{i} * header.program_bytes;
+    const bool whole = offset >= header.programs_offset && (header.is_64bit ? read_program_header<Elf64_Phdr>(head, offset, program)
+                                                                            : read_program_header<Elf32_Phdr>(head, offset, program));
+    if (!whole) return invalid(fmt::format("is truncated: program header {} is not within the first {:#x} bytes", i, head.size()));
+    US_TRY(add_program(program, i, file_bytes, image));
   }
   if (image.segments.empty()) return invalid("has nothing to load");
   std::ranges::sort(image.segments, {}, &ElfSegment::start);
@@ -67,9 +131,6 @@ Result<ElfImage> parse_elf(ConstBytes head, std::uint64_t file_bytes) {
     if (image.segments[i].start.raw() < end_of(image.segments[i - 1]))
       return invalid(fmt::format("segments at {:#x} and {:#x} overlap", image.segments[i - 1].start.raw(), image.segments[i].start.raw()));
   }
-  const bool entered = std::ranges::any_of(
-      image.segments, [&](const ElfSegment& segment) { return image.entry >= segment.start && image.entry.raw() < end_of(segment); });
-  if (!entered) return invalid(fmt::format("entry point {:#x} lies in no segment", image.entry.raw()));
   return image;
 }
 

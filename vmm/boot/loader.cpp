@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include "vmm/boot/acpi.h"
+#include "vmm/boot/cpu_entry.h"
 #include "vmm/boot/file.h"
 #include "vmm/boot/kernel_file.h"
-#include "vmm/boot/long_mode.h"
 #include "vmm/boot/memory_map.h"
 #include "vmm/boot/mp_table.h"
+#include "vmm/boot/pvh.h"
 #include "vmm/boot/zero_page.h"
 
 namespace understudy {
@@ -39,9 +40,9 @@ void put_table(GuestMemory& memory, GuestPhysicalAddress at, std::size_t room_by
 
 }  // namespace
 
-Result<GuestPhysicalAddress> load_guest(const BootConfig& config, GuestMemory& memory) {
+Result<BootEntry> load_guest(const BootConfig& config, GuestMemory& memory) {
   if (config.command_line.find('\0') != std::string::npos) return Error{ErrorCode::kInvalid, "the guest's command line holds a zero byte"};
-  auto kernel = load_kernel(config.kernel_path, memory);
+  auto kernel = load_kernel(config.kernel_path, config.protocol, memory);
   if (!kernel) return std::move(kernel.error()).within("kernel " + config.kernel_path);
   if (config.command_line.size() > kernel->max_command_line_bytes)
     return Error{ErrorCode::kInvalid, fmt::format("the guest's command line has {} bytes with its virtio devices, {} are possible",
@@ -62,6 +63,8 @@ Result<GuestPhysicalAddress> load_guest(const BootConfig& config, GuestMemory& m
                       .initrd = initrd,
                       .rsdp = boot_map::kAcpiTables,
                       .setup_header = kernel->setup_header}));
+  put_table(memory, boot_map::kPvhStartInfo, boot_map::kPvhStartInfoBytes,
+            make_pvh_start_info({.e820 = e820, .initrd = initrd, .rsdp = boot_map::kAcpiTables}, boot_map::kPvhStartInfo));
   put_table(memory, boot_map::kMpTable, boot_map::kMpTableBytes, make_mp_table(config.vcpu_count, boot_map::kMpTable));
   put_table(memory, boot_map::kAcpiTables, boot_map::kAcpiTablesBytes,
             make_acpi_tables(config.vcpu_count, config.devices, boot_map::kAcpiTables));

@@ -10,6 +10,8 @@
 namespace understudy::boot_map {
 
 inline constexpr GuestPhysicalAddress kGdt{0x500};
+inline constexpr GuestPhysicalAddress kPvhStartInfo{0x6000};
+inline constexpr std::size_t kPvhStartInfoBytes = 0x1000;
 inline constexpr GuestPhysicalAddress kZeroPage{0x7000};
 inline constexpr GuestPhysicalAddress kStackTop{0x8FF0};
 inline constexpr GuestPhysicalAddress kPml4{0x9000};

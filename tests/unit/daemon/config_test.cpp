@@ -64,6 +64,7 @@ TEST(Config, ReadsAWholeFile) {
   EXPECT_EQ(config->vm.memory_bytes, std::uint64_t{128} << 20);
   EXPECT_EQ(config->vm.vcpus, 2u);
   EXPECT_TRUE(config->vm.virtio_on_cmdline);
+  EXPECT_FALSE(config->vm.boot_protocol.has_value());
   EXPECT_EQ(config->net.mac.text(), "52:54:00:12:34:56");
   EXPECT_EQ(config->net.guest_ip->text(), "10.77.0.10");
   ASSERT_EQ(config->disks.size(), 1u);
@@ -82,6 +83,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "b.toml:38: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string"},
       {"no such CPU model", "vcpus = 2", "cpu_model = \"i386\"",
        "b.toml:10: [vm] cpu_model: expected one of host, x86-64-v2, x86-64-v3, x86-64-v4, found \"i386\""},
+      {"no protocol", "vcpus = 2", "boot_protocol = \"efi\"",
+       "b.toml:10: [vm] boot_protocol: expected \"auto\", \"linux64\" or \"pvh\", found \"efi\""},
       {"out of range", "vcpus = 2", "vcpus = 9", "b.toml:10: [vm] vcpus: expected a whole number from 1 to 8, found 9"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},
@@ -111,6 +114,15 @@ TEST(Config, OptionalTablesMayBeAbsent) {
   const auto config = parse_config(replaced("[timing]\nepoch_ms = 20", ""), "b.toml");
   ASSERT_TRUE(config) << config.error().text();
   EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{25});
+}
+
+TEST(Config, HowTheGuestIsStartedMayBeChosen) {
+  const auto config = parse_config(replaced("vcpus = 2", "boot_protocol = \"pvh\"\nvirtio_on_cmdline = false"), "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->vm.boot_protocol, BootProtocol::kPvh);
+  EXPECT_FALSE(config->vm.virtio_on_cmdline);
+  EXPECT_EQ(parse_config(replaced("vcpus = 2", "boot_protocol = \"linux64\""), "b.toml")->vm.boot_protocol, BootProtocol::kLinux64);
+  EXPECT_FALSE(parse_config(replaced("vcpus = 2", "boot_protocol = \"auto\""), "b.toml")->vm.boot_protocol.has_value());
 }
 
 TEST(Config, AnAbsentFileIsNamed) {

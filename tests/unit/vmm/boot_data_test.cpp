@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/kernel_files.h"
-#include "vmm/boot/long_mode.h"
+#include "vmm/boot/cpu_entry.h"
 #include "vmm/boot/memory_map.h"
 #include "vmm/boot/mp_table.h"
 #include "vmm/boot/zero_page.h"
@@ -160,15 +160,36 @@ TEST(LongMode, MapsTheFirstFourGigabytesToThemselves) {
 
 TEST(LongMode, RegistersAreTheBootProtocols) {
   kvm_sregs2 sregs{};
-  enter_long_mode(sregs);
+  set_boot_mode(BootProtocol::kLinux64, sregs);
   EXPECT_EQ(sregs.cs.selector, 0x10);
   EXPECT_EQ(sregs.ds.selector, 0x18);
   EXPECT_EQ(sregs.cs.l, 1);
   EXPECT_EQ(sregs.cr3, boot_map::kPml4.raw());
   EXPECT_EQ(sregs.gdt.limit, sizeof(make_gdt()) - 1);
-  const kvm_regs regs = boot_registers(GuestPhysicalAddress{0x123'4000});
+  const kvm_regs regs = boot_registers({BootProtocol::kLinux64, GuestPhysicalAddress{0x123'4000}});
   EXPECT_EQ(regs.rip, 0x123'4000U);
   EXPECT_EQ(regs.rsi, boot_map::kZeroPage.raw());
+  EXPECT_EQ(regs.rflags, 2U) << "interrupts off";
+}
+
+TEST(ProtectedMode, RegistersAreTheBootProtocols) {
+  kvm_sregs2 sregs{};
+  set_boot_mode(BootProtocol::kLinux64, sregs);
+  set_boot_mode(BootProtocol::kPvh, sregs);
+  EXPECT_EQ(sregs.cr0, 0x11U) << "protected, without paging";
+  EXPECT_EQ(sregs.cr4, 0U);
+  EXPECT_EQ(sregs.efer, 0U);
+  EXPECT_EQ(sregs.cs.l, 0);
+  EXPECT_EQ(sregs.cs.db, 1) << "32 bits";
+  EXPECT_EQ(sregs.cs.base, 0U);
+  EXPECT_EQ(sregs.cs.limit, 0xFFFF'FFFFU);
+  ASSERT_LT(sregs.cs.selector / 8U, make_gdt().size());
+  EXPECT_EQ(make_gdt()[sregs.cs.selector / 8U], 0x00CF'9B00'0000'FFFFU);
+  EXPECT_EQ(make_gdt()[sregs.ds.selector / 8U], 0x00CF'9300'0000'FFFFU);
+  const kvm_regs regs = boot_registers({BootProtocol::kPvh, GuestPhysicalAddress{0x123'4000}});
+  EXPECT_EQ(regs.rip, 0x123'4000U);
+  EXPECT_EQ(regs.rbx, boot_map::kPvhStartInfo.raw());
+  EXPECT_EQ(regs.rsi, 0U);
   EXPECT_EQ(regs.rflags, 2U) << "interrupts off";
 }
 

@@ -77,7 +77,8 @@ TEST_F(LoaderTest, KernelCommandLineAndInitrdArriveAndAreMarked) {
   std::ranges::fill(memory_->file(), std::byte{0xEE});  // as an earlier guest left it
   const auto entry = load_guest(config_, *memory_);
   ASSERT_TRUE(entry.has_value()) << entry.error().text();
-  EXPECT_EQ(entry->raw(), 0x20'0000U);
+  EXPECT_EQ(entry->protocol, BootProtocol::kLinux64);
+  EXPECT_EQ(entry->address.raw(), 0x20'0000U);
   EXPECT_EQ(text_at(0x20'0000, 6), std::string("code\0\0", 6)) << "the rest of the segment is zero";
   EXPECT_EQ(text_at(0x20'0000 + 8191, 1), std::string(1, '\0'));
   EXPECT_EQ(text_at(boot_map::kCommandLine.raw(), 14), std::string("console=ttyS0\0", 14));
@@ -99,7 +100,8 @@ TEST_F(LoaderTest, ABootImageArrivesWithItsHeader) {
   std::ranges::fill(memory_->file(), std::byte{0xEE});
   const auto entry = load_guest(config_, *memory_);
   ASSERT_TRUE(entry.has_value()) << entry.error().text();
-  EXPECT_EQ(entry->raw(), 0x100'0200U);
+  EXPECT_EQ(entry->protocol, BootProtocol::kLinux64);
+  EXPECT_EQ(entry->address.raw(), 0x100'0200U);
   EXPECT_EQ(text_at(0x100'0200, 6), std::string("code\0\0", 6));
   EXPECT_EQ(text_at(boot_map::kZeroPage.raw() + 0x202, 4), "HdrS");
   PageSet written{memory_->page_count()};
@@ -118,6 +120,69 @@ TEST_F(LoaderTest, ABootImageArrivesWithItsHeader) {
   EXPECT_NE(refusal().find("above the kernel, which ends at 0x1800000"), std::string::npos) << refusal();
   memory_ = GuestMemory::create(std::uint64_t{8} << 20).value();
   EXPECT_NE(refusal().find("short: needs 0x800000 bytes of memory from 0x1000000 on"), std::string::npos) << refusal();
+}
+
+TEST_F(LoaderTest, TheFileDecidesOnTheProtocolUnlessItIsAskedFor) {
+  const auto with_note = [&](std::uint64_t pvh_entry, std::uint64_t entry = 0x20'0000) {
+    std::string file = kernel();
+    Elf64_Ehdr header{};
+    std::memcpy(&header, file.data(), sizeof header);
+    header.e_entry = entry;
+    header.e_phoff = file.size();
+    header.e_phnum = 2;
+    std::memcpy(file.data(), &header, sizeof header);
+    file.append(file.substr(sizeof header, sizeof(Elf64_Phdr)));
+    const auto note = make_pvh_note(pvh_entry);
+    const Elf64_Phdr notes{PT_NOTE, PF_R, file.size() + sizeof(Elf64_Phdr), 0, 0, note.size(), 0, 4};
+    file.append(reinterpret_cast<const char*>(&notes), sizeof notes);
+    return file.append(reinterpret_cast<const char*>(note.data()), note.size());
+  };
+  const auto bytes32 = Elf32File{}.bytes();
+  const std::string plain = kernel();
+  const std::string both = with_note(0x20'0040);
+  const std::string pvh_only = with_note(0x20'0040, 0xFFFF'FFFF'8020'0000);
+  const std::string neither = kernel().replace(offsetof(Elf64_Ehdr, e_entry), 8, std::string(8, '\xFF'));
+  const std::string bits32{reinterpret_cast<const char*>(bytes32.data()), bytes32.size()};
+  const auto image = BzImageFile{}.bytes();
+  const std::string boot_image{reinterpret_cast<const char*>(image.data()), image.size()};
+  using enum BootProtocol;
+  struct Case {
+    const char* name;
+    const std::string& file;
+    std::optional<BootProtocol> asked;
+    std::optional<BootProtocol> taken;
+    std::uint64_t entry;
+    const char* reason;
+  };
+  const Case cases[] = {
+      {"plain", plain, {}, kLinux64, 0x20'0000, ""},
+      {"plain as asked", plain, kLinux64, kLinux64, 0x20'0000, ""},
+      {"plain by PVH", plain, kPvh, {}, 0, "can't be started by PVH: it has no XEN_ELFNOTE_PHYS32_ENTRY note"},
+      {"both", both, {}, kLinux64, 0x20'0000, ""},
+      {"both by PVH", both, kPvh, kPvh, 0x20'0040, ""},
+      {"virtual entry", pvh_only, {}, kPvh, 0x20'0040, ""},
+      {"virtual entry, 64-bit", pvh_only, kLinux64, {}, 0, "64-bit boot protocol: its entry point 0xffffffff80200000 lies in no segment"},
+      {"neither", neither, {}, {}, 0, "its entry point 0xffffffffffffffff lies in no segment, and it has no PVH entry point"},
+      {"32 bits", bits32, {}, kPvh, 0x20'0020, ""},
+      {"32 bits, 64-bit", bits32, kLinux64, {}, 0, "can't be started by the 64-bit boot protocol: it is a 32-bit file"},
+      {"PVH entry outside", with_note(0x40'0000), kPvh, {}, 0, "has a PVH entry point 0x400000 that lies in no segment"},
+      {"boot image by PVH", boot_image, kPvh, {}, 0, "can't be started by PVH: it is a Linux boot image"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    config_.kernel_path = write(std::string{"kernel-"} + std::to_string(files_.size()), c.file);
+    config_.protocol = c.asked;
+    const auto entry = load_guest(config_, *memory_);
+    ASSERT_EQ(entry.has_value(), c.taken.has_value()) << (entry ? "loaded" : entry.error().text());
+    if (entry) {
+      EXPECT_EQ(entry->protocol, *c.taken);
+      EXPECT_EQ(entry->address.raw(), c.entry);
+      EXPECT_EQ(text_at(boot_map::kPvhStartInfo.raw(), 4), "\x78\xC5\x6E\x33");
+    } else {
+      EXPECT_EQ(entry.error().code(), ErrorCode::kInvalid);
+      EXPECT_NE(entry.error().text().find(c.reason), std::string::npos) << entry.error().text();
+    }
+  }
 }
 
 TEST_F(LoaderTest, RefusesWhatItCannotLoad) {
