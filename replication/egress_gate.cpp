@@ -41,7 +41,15 @@ EgressGate::EgressGate(PacketPort& port, const EgressGateConfig& config, UniqueF
 
 EgressGate::~EgressGate() = default;
 
-bool EgressGate::transmit(std::span<const ConstBytes> pieces) {
+void EgressGate::set_receive_offloads(const Offloads& taken) {
+  {
+    const std::lock_guard lock{mutex_};
+    receive_offloads_ = taken;
+  }
+  if (wake_) wake_();
+}
+
+bool EgressGate::transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) {
   bool leaves = false;
   {
     const std::lock_guard lock{mutex_};
@@ -52,7 +60,7 @@ bool EgressGate::transmit(std::span<const ConstBytes> pieces) {
     std::size_t length = 0;
     for (const ConstBytes piece : pieces) length += piece.size();
     US_CHECK(length > 0 && length <= kMaxFrameBytes);
-    if (!ring_.push(pieces, open_epoch_, last_pump_.value_or(Instant{}))) {
+    if (!ring_.push(offload, pieces, open_epoch_, last_pump_.value_or(Instant{}))) {
       ++stats_.refused_full;
       room_wanted_ = true;
       return false;
@@ -64,11 +72,12 @@ bool EgressGate::transmit(std::span<const ConstBytes> pieces) {
   return true;
 }
 
-std::optional<std::size_t> EgressGate::receive(MutableBytes frame) {
+std::expected<ReceivedFrame, NetBackend::NoFrame> EgressGate::receive(MutableBytes frame) {
   // A muted gate takes a bounded number of frames off the port at a time, so that a flood cannot hold the device loop.
   for (int i = 0; i < 64; ++i) {
     auto received = port_.receive(frame);
-    if (!received || !*received) return std::nullopt;
+    if (!received && received.error().code() == ErrorCode::kUnavailable) return std::unexpected{NoFrame::kGone};
+    if (!received || !*received) return std::unexpected{NoFrame::kNoneWaits};
     const std::lock_guard lock{mutex_};
     if (mode_ != EgressMode::kMute) {
       ++stats_.received;
@@ -76,7 +85,7 @@ std::optional<std::size_t> EgressGate::receive(MutableBytes frame) {
     }
     ++stats_.dropped_received;
   }
-  return std::nullopt;
+  return std::unexpected{NoFrame::kNoneWaits};
 }
 
 void EgressGate::enter(EgressMode mode, Term term) {
@@ -173,6 +182,7 @@ std::size_t EgressGate::pump(const Clock& clock) {
   Instant now{};
   bool gap_seen = false;
   std::unique_lock lock{mutex_};
+  pass_receive_offloads(lock);
   while (left < kBurst) {
     // Before every frame: a host may be stopped in the midst of a burst, and wake with the rest of it still permitted.
     now = clock.now();
@@ -180,9 +190,10 @@ std::size_t EgressGate::pump(const Clock& clock) {
     if (!front_may_leave()) break;
     // The frame's bytes stay where they are until it is popped, which only this thread does while sending_ is set.
     const std::span<const std::byte> frame = ring_.front();
+    const FrameOffload offload = ring_.front_offload();
     sending_ = true;
     lock.unlock();
-    const Result<void> sent = port_.send(frame);
+    const Result<void> sent = port_.send(offload, frame);
     lock.lock();
     sending_ = false;
     const bool dropped = std::exchange(front_dropped_, false);
@@ -202,6 +213,16 @@ std::size_t EgressGate::pump(const Clock& clock) {
   lock.unlock();
   if (gap_seen && gap_) gap_(now, gap);
   return left;
+}
+
+// Here, since this thread alone may wait for the kernel: the machine's device loop never does.
+void EgressGate::pass_receive_offloads(std::unique_lock<std::mutex>& lock) {
+  if (!receive_offloads_) return;
+  const Offloads taken = *std::exchange(receive_offloads_, std::nullopt);
+  lock.unlock();
+  const Result<void> passed = port_.set_receive_offloads(taken);
+  lock.lock();
+  if (!passed) ++stats_.offload_errors;
 }
 
 bool EgressGate::sendable() const {

@@ -61,6 +61,7 @@ struct EgressGateStats {
   std::uint64_t refused_full = 0;      // transmit() said no
   std::uint64_t received = 0;          // towards the guest
   std::uint64_t dropped_received = 0;  // arrived while muted
+  std::uint64_t offload_errors = 0;    // the port did not take what the guest takes on
   std::uint64_t foreign_commits = 0;   // of another term, or in a mode that takes none
   std::uint64_t gaps = 0;
 };
@@ -72,9 +73,11 @@ class EgressGate final : public NetBackend {
   ~EgressGate() override;
 
   // NetBackend
-  bool transmit(std::span<const ConstBytes> pieces) override;
+  bool offloads() const override { return port_.offloads(); }
+  void set_receive_offloads(const Offloads& taken) override;  // reaches the port with the next pump()
+  bool transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) override;
   int room_fd() const override { return room_.get(); }
-  std::optional<std::size_t> receive(MutableBytes frame) override;
+  std::expected<ReceivedFrame, NoFrame> receive(MutableBytes frame) override;
   int receive_fd() const override { return port_.fd(); }
 
   // The mode, as listed above. Frames of the open epoch and before that left earlier are committed history.
@@ -100,7 +103,7 @@ class EgressGate final : public NetBackend {
   std::size_t pump(const Clock& clock);
   // Anything that pump() could send now, as far as the gate knows: for a thread that sleeps between.
   bool sendable() const;
-  // Called with no lock held, on the caller's thread, when frames may have become sendable. Set before use; must not block.
+  // Called with no lock held, on the caller's thread, when pump() has something to do. Set before use; must not block.
   void on_sendable(std::function<void()> wake) { wake_ = std::move(wake); }
   // The same for a gap: on pump()'s thread, with its length. The owner then starts a round trip and answers with confirm_term().
   void on_gap(std::function<void(Instant seen_at, Duration length)> gap) { gap_ = std::move(gap); }
@@ -118,6 +121,7 @@ class EgressGate final : public NetBackend {
   bool watch_gap(Instant now, Duration* length);  // under mutex_; true when a gap was seen just now
   void enter(EgressMode mode, Term term);
   void wake();
+  void pass_receive_offloads(std::unique_lock<std::mutex>& lock);
 
   PacketPort& port_;
   const EgressGateConfig config_;
@@ -137,6 +141,7 @@ class EgressGate final : public NetBackend {
   bool room_wanted_ = false;
   bool sending_ = false;        // the ring's first frame is at the port right now
   bool front_dropped_ = false;  // ... and was dropped meanwhile: gone, whatever the port says
+  std::optional<Offloads> receive_offloads_;  // for the port, which has not heard of them yet
   EgressGateStats stats_;
 };
 

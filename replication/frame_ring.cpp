@@ -20,7 +20,7 @@ std::size_t FrameRing::place_for(std::size_t bytes) const {
   return bytes <= begin - end ? end : kNoPlace;  // wrapped: room between its end and its begin
 }
 
-bool FrameRing::push(std::span<const std::span<const std::byte>> pieces, Epoch epoch, Instant at) {
+bool FrameRing::push(const FrameOffload& offload, std::span<const std::span<const std::byte>> pieces, Epoch epoch, Instant at) {
   std::size_t length = 0;
   for (const auto piece : pieces) length += piece.size();
   if (length == 0 || !fits(length)) return false;
@@ -31,7 +31,7 @@ bool FrameRing::push(std::span<const std::span<const std::byte>> pieces, Epoch e
     std::memcpy(out, piece.data(), piece.size());
     out += piece.size();
   }
-  entries_[(first_ + count_) % entries_.size()] = Entry{offset, length, epoch, at};
+  entries_[(first_ + count_) % entries_.size()] = Entry{offset, length, epoch, at, offload};
   ++count_;
   bytes_ += length;
   return true;

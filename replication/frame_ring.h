@@ -1,4 +1,4 @@
-// A bounded queue of frames in one preallocated block, each with the epoch that it belongs to.
+// A bounded queue of frames in one preallocated block, each with its offload and the epoch that it belongs to.
 //
 // Not synchronised; the egress gate guards it. A frame lies in one piece: where the block's end leaves too little room, it is skipped.
 #pragma once
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "net/base/clock.h"
+#include "net/base/frame_offload.h"
 #include "net/base/ids.h"
 
 namespace understudy {
@@ -20,7 +21,7 @@ class FrameRing {
   FrameRing(std::size_t capacity_bytes, std::size_t capacity_frames);
 
   // Copies a frame, given in pieces, to the back. False: no room.
-  bool push(std::span<const std::span<const std::byte>> pieces, Epoch epoch, Instant at);
+  bool push(const FrameOffload& offload, std::span<const std::span<const std::byte>> pieces, Epoch epoch, Instant at);
   bool fits(std::size_t bytes) const { return count_ < entries_.size() && place_for(bytes) != kNoPlace; }
 
   bool empty() const { return count_ == 0; }
@@ -29,6 +30,7 @@ class FrameRing {
 
   // The oldest frame; valid until it is popped.
   std::span<const std::byte> front() const { return {block_.data() + entries_[first_].offset, entries_[first_].length}; }
+  const FrameOffload& front_offload() const { return entries_[first_].offload; }
   Epoch front_epoch() const { return entries_[first_].epoch; }
   Instant front_at() const { return entries_[first_].at; }
   void pop_front();
@@ -42,6 +44,7 @@ class FrameRing {
     std::size_t length = 0;
     Epoch epoch;
     Instant at;
+    FrameOffload offload;
   };
   std::size_t place_for(std::size_t bytes) const;
 

@@ -7,31 +7,44 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "net/base/frame_offload.h"
+
 namespace understudy {
 
 using ConstBytes = std::span<const std::byte>;
 using MutableBytes = std::span<std::byte>;
 
-// Ethernet frames, without a virtio header and without FCS; 14 to kMaxFrameBytes bytes.
+// Ethernet frames, without FCS; 14 to kMaxFrameBytes bytes. Each carries what it leaves to the one that takes it.
 class NetBackend {
  public:
   static constexpr std::size_t kMaxFrameBytes = 65'550;
   virtual ~NetBackend() = default;
 
-  // Takes one frame from the guest, given in pieces, and copies it. False: no room now; the device leaves the frame in its ring
-  // and tries again when `room_fd()` is readable.
-  virtual bool transmit(std::span<const ConstBytes> pieces) = 0;
+  // Whether the host takes offloads, all kinds in both directions. Fixed for the backend's life; any thread.
+  virtual bool offloads() const = 0;
+  // What the guest takes on for the frames that it receives; nothing at first. Works soon after: frames that wait already, and some that
+  // arrive meanwhile, are as before.
+  virtual void set_receive_offloads(const Offloads& taken) = 0;
+
+  // Takes one frame from the guest, given in pieces, and copies it. The device has checked its offload (vmm/devices/net/offload.h).
+  // False: no room now; the device leaves the frame in its ring and tries again when `room_fd()` is readable.
+  virtual bool transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) = 0;
   // Readable (eventfd) once there is room again after transmit() said no. The device reads it empty.
   virtual int room_fd() const = 0;
 
-  // Copies the next frame for the guest to `frame` and returns its size; nullopt when none waits.
-  virtual std::optional<std::size_t> receive(MutableBytes frame) = 0;
+  enum class NoFrame : std::uint8_t {
+    kNoneWaits,
+    kGone,  // nothing comes here any more: receive_fd() need not be watched, and may be readable for ever
+  };
+  // Copies the next frame for the guest to `frame`, which has room for kMaxFrameBytes.
+  virtual std::expected<ReceivedFrame, NoFrame> receive(MutableBytes frame) = 0;
   // Readable while a frame may wait. Level-triggered.
   virtual int receive_fd() const = 0;
 };

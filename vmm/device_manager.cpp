@@ -90,9 +90,10 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
     return devices->mmio.add(device.window().raw(), kMmioWindowBytes, device);
   };
   for (std::size_t i = 0; i < config.net.size(); ++i) {
-    US_ASSIGN(auto net, Net::create(next_slot(fmt::format("net{}", i)), config.net[i].mac, std::move(config.net[i].backend)));
+    auto& wanted = config.net[i];
+    US_ASSIGN(auto net, Net::create(next_slot(fmt::format("net{}", i)), wanted.mac, std::move(wanted.backend), wanted.queue_pairs));
     devices->nets.push_back(std::move(net));
-    US_TRY(place(*devices->nets.back(), fmt::format("net{}:{}", i, config.net[i].mac.text())));
+    US_TRY(place(*devices->nets.back(), fmt::format("net{}:{}{}", i, wanted.mac.text(), devices->nets.back()->geometry())));
   }
   for (std::size_t i = 0; i < config.blk.size(); ++i) {
     US_ASSIGN(auto blk, Blk::create(next_slot(fmt::format("blk{}", i)), std::move(config.blk[i].backend)));

@@ -33,6 +33,7 @@ namespace understudy {
 struct NetDeviceConfig {
   MacAddress mac{};
   std::shared_ptr<NetBackend> backend;
+  unsigned queue_pairs = 1;  // as many as the machine has vCPUs
 };
 struct BlkDeviceConfig {
   std::shared_ptr<BlockBackend> backend;
@@ -60,7 +61,7 @@ struct NotifyRoute {
 struct DeviceCounters {
   std::uint64_t unclaimed_accesses = 0;  // of ports and MMIO
   std::uint64_t refused_transmits = 0;   // frames against virtio's rules
-  std::uint64_t refused_receives = 0;    // frames that fit no buffer of the guest
+  std::uint64_t refused_receives = 0;    // frames that fit no buffer of the guest, or what it takes on
 };
 
 class DeviceManager {
@@ -74,7 +75,7 @@ class DeviceManager {
   static constexpr std::uint32_t kFirstVirtioGsi = 5;
   static constexpr std::uint32_t kLastGsi = 23;  // of the in-kernel IOAPIC's 24 pins
 
-  // kInvalid: a backend is missing, a MAC is a group address, or more devices than GSIs. `device_loop` outlives the result.
+  // kInvalid: a backend is missing, a MAC is a group address, too many queue pairs, or more devices than GSIs. `device_loop` outlives the result.
   static Result<std::unique_ptr<DeviceManager>> create(DevicesConfig config, std::shared_ptr<GuestMemory> memory, EventLoop& device_loop);
   // Takes the devices off the loop first, and guest memory out of the disks' hands; if the loop does not answer within 5 s they live as
   // long as the loop does.
@@ -92,7 +93,8 @@ class DeviceManager {
   std::string kernel_command_line() const;
   // What a guest cannot find by itself, for its ACPI tables; in creation order.
   const std::vector<DeviceNode>& device_nodes() const;
-  // In creation order, with geometry: "serial0", "power0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only).
+  // In creation order, with geometry: "serial0", "power0", "net0:52:54:00:12:34:56" (":2-queue-pairs", ":tap-without-offloads"),
+  // "blk0:67108864" (":ro" when read-only).
   std::vector<std::string> device_ids() const;
   Serial& serial();
   Power& power();

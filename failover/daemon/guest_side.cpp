@@ -72,7 +72,7 @@ Result<void> GuestSide::build_machine() {
   config.boot_protocol = vm.boot_protocol;
   config.virtio_on_command_line = vm.virtio_on_cmdline;
   config.devices.serial_sink = SerialLog{};
-  config.devices.net.push_back({deps_.config.net.mac, egress_.gate()});
+  config.devices.net.push_back({.mac = deps_.config.net.mac, .backend = egress_.gate(), .queue_pairs = vm.vcpus});
   for (std::size_t i = 0; i < disks_.size(); ++i) {
     ReplicatedDiskConfig disk_config;
     disk_config.serial_number = deps_.config.disks[i].id;

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstring>
 
+#include "net/base/log.h"
+
 namespace understudy {
 
 namespace {
@@ -26,8 +28,20 @@ void WatchedPort::discard_waiting() {
   }
 }
 
-Result<void> WatchedPort::send(std::span<const std::byte> frame) {
-  auto sent = port_->send(frame);
+Result<void> WatchedPort::set_receive_offloads(const Offloads& taken) {
+  auto set = port_->set_receive_offloads(taken);
+  if (!set) log(Severity::kWarning, "the guest's offloads are not set: it receives plain frames", {{"reason", set.error().text()}});
+  return set;
+}
+
+Result<void> WatchedPort::send(const FrameOffload& offload, std::span<const std::byte> frame) {
+  auto sent = port_->send(offload, frame);
+  if (sent) {
+    if (const auto lost = std::exchange(lost_frames_, 0); lost > 0)
+      log(Severity::kWarning, "the guest's frames leave the host again", {{"lost_frames", lost}});
+  } else if (sent.error().code() == ErrorCode::kUnavailable && ++lost_frames_ == 1) {
+    log(Severity::kError, "the guest's frames can't leave the host", {{"reason", sent.error().text()}});
+  }
   if (sent && armed_.load(std::memory_order_acquire)) [[unlikely]] {
     first_sent_();
     armed_.store(false, std::memory_order_release);
@@ -35,10 +49,13 @@ Result<void> WatchedPort::send(std::span<const std::byte> frame) {
   return sent;
 }
 
-Result<std::optional<std::size_t>> WatchedPort::receive(std::span<std::byte> buffer) {
+Result<std::optional<ReceivedFrame>> WatchedPort::receive(std::span<std::byte> buffer) {
   while (true) {
     auto received = port_->receive(buffer);
-    if (!received || !*received || **received < kSourceEnd) return received;
+    if (!received && received.error().code() == ErrorCode::kUnavailable && !std::exchange(gone_, true))
+      log(Severity::kError, "no frame reaches the guest any more: restart this daemon once the interface is back",
+          {{"reason", received.error().text()}});
+    if (!received || !*received || (*received)->bytes < kSourceEnd) return received;
     if (std::memcmp(buffer.data() + kSourceOffset, guest_.octets.data(), guest_.octets.size()) != 0) return received;
     impersonated_();
   }

@@ -1,4 +1,5 @@
-// The guest's port as the daemon watches it: when the first frame leaves after a takeover, and whether somebody else speaks as our guest.
+// The guest's port as the daemon watches it: when the first frame leaves after a takeover, whether somebody else speaks as our guest, and
+// whether the port works: what it refuses is told in the log, once when that begins and once when it ends.
 #pragma once
 
 #include <atomic>
@@ -18,8 +19,10 @@ class WatchedPort final : public PacketPort {
   WatchedPort(std::unique_ptr<PacketPort> port, MacAddress guest, std::function<void()> impersonated)
       : port_{std::move(port)}, guest_{guest}, impersonated_{std::move(impersonated)} {}
 
-  Result<void> send(std::span<const std::byte> frame) override;
-  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override;
+  bool offloads() const override { return port_->offloads(); }
+  Result<void> set_receive_offloads(const Offloads& taken) override;
+  Result<void> send(const FrameOffload& offload, std::span<const std::byte> frame) override;
+  Result<std::optional<ReceivedFrame>> receive(std::span<std::byte> buffer) override;
   int fd() const override { return port_->fd(); }
 
   // Drops what waits outside: on a secondary nobody reads, so what is there when the guest begins is old. Only while nobody receives.
@@ -37,6 +40,8 @@ class WatchedPort final : public PacketPort {
   const std::function<void()> impersonated_;
   std::function<void()> first_sent_;  // written while armed_ is false, read while it is true
   std::atomic<bool> armed_{false};
+  std::uint64_t lost_frames_ = 0;  // the sending thread's: since the port stopped taking them
+  bool gone_ = false;              // the receiving thread's: nothing comes here any more
 };
 
 }  // namespace understudy

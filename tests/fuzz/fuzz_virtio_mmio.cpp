@@ -21,11 +21,12 @@
 namespace understudy {
 namespace {
 
-constexpr std::uint64_t kRings = 0x1000;  // two, of 0x4000 bytes each
+constexpr std::uint64_t kRings = 0x1000;  // up to three, of 0x4000 bytes each
 constexpr std::uint64_t kRingBytes = 0x4000;
-constexpr std::uint64_t kTables = 0x9000;
-constexpr std::uint64_t kData = 0xA000;
-constexpr std::uint64_t kEnd = 0x10000;
+constexpr std::uint64_t kMaxRings = 3;
+constexpr std::uint64_t kTables = kRings + kMaxRings * kRingBytes;
+constexpr std::uint64_t kData = kTables + 0x1000;
+constexpr std::uint64_t kEnd = kData + 0x6000;
 constexpr std::uint16_t kSize = 8;
 constexpr std::uint64_t kDiskBytes = 64 << 10;
 
@@ -60,7 +61,9 @@ bool in_guest_memory(ConstBytes bytes) {
 
 class CheckingNet final : public NetBackend {
  public:
-  bool transmit(std::span<const ConstBytes> pieces) override {
+  bool offloads() const override { return true; }
+  void set_receive_offloads(const Offloads&) override {}
+  bool transmit(const FrameOffload&, std::span<const ConstBytes> pieces) override {
     std::size_t bytes = 0;
     for (const auto& piece : pieces) {
       US_CHECK(in_guest_memory(piece));
@@ -70,15 +73,15 @@ class CheckingNet final : public NetBackend {
     return room;
   }
   int room_fd() const override { return room_fd_.get(); }
-  std::optional<std::size_t> receive(MutableBytes frame) override {
+  std::expected<ReceivedFrame, NoFrame> receive(MutableBytes frame) override {
     if (waiting == 0) {
       drain_fd(receive_fd_.get());
-      return std::nullopt;
+      return std::unexpected{NoFrame::kNoneWaits};
     }
     --waiting;
     US_CHECK(frame.size() >= kMaxFrameBytes);
     std::fill_n(frame.begin(), frame_bytes, std::byte{0x42});
-    return frame_bytes;
+    return ReceivedFrame{.bytes = frame_bytes, .offload = {}};
   }
   int receive_fd() const override { return receive_fd_.get(); }
 
@@ -142,7 +145,7 @@ struct Specimen {
     const auto slot = [&](const char* id) { return VirtioSlot{id, GuestPhysicalAddress{0xD000'0000}, host().memory, &host().loop()}; };
     if (is_net) {
       net = std::make_shared<CheckingNet>();
-      device = *Net::create(slot("net0"), MacAddress{{2, 0, 0, 0, 0, 1}}, net);
+      device = *Net::create(slot("net0"), MacAddress{{2, 0, 0, 0, 0, 1}}, net, 1);
     } else {
       disk = std::make_shared<CheckingDisk>();
       device = *Blk::create(slot("blk0"), disk);
@@ -185,7 +188,7 @@ void start(VirtioMmio& device, std::uint8_t choice) {
   std::uint32_t features = 1u << 28 | 1u << 29 | 1u << 15 | 1u << 9;
   if ((choice & 1) != 0) features &= ~(1u << 29);
   if ((choice & 2) != 0) features &= ~(1u << 15);
-  features &= device.queue_count() == 2 ? ~(1u << 9) : ~(1u << 15);
+  features &= device.queue_count() > 1 ? ~(1u << 9) : ~(1u << 15);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, features);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
@@ -211,7 +214,7 @@ struct RawDescriptor {
 };
 
 // One request that is likely whole: readable header, data, writable tail.
-void offer_request(InputReader& input, unsigned queue, std::array<std::uint16_t, 2>& available) {
+void offer_request(InputReader& input, unsigned queue, std::array<std::uint16_t, kMaxRings>& available) {
   const std::uint64_t base = ring_base(queue);
   const auto head = static_cast<std::uint16_t>(input.byte() % kSize);
   const std::uint64_t header = kData + std::uint64_t{input.byte()} * 16;
@@ -294,12 +297,12 @@ void run(InputReader input) {
   const bool is_net = input.byte() % 2 == 0;
   auto specimen = std::make_unique<Specimen>(is_net);
   specimen->resume();
-  std::array<std::uint16_t, 2> available{};
+  std::array<std::uint16_t, kMaxRings> available{};
   if (input.byte() % 8 != 0) start(*specimen->device, input.byte());
 
   for (unsigned steps = 0; !input.done() && steps < 500; ++steps) {
     VirtioMmio& device = *specimen->device;
-    const unsigned queue = is_net ? input.byte() % 2u : 0u;
+    const unsigned queue = is_net ? input.byte() % kMaxRings : 0u;
     switch (input.byte() % 14) {
       case 0: {
         const RawDescriptor descriptor{input.byte() % 4 == 0 ? input.take<std::uint64_t>() : kTables + std::uint64_t{input.byte()} * 64,
@@ -344,7 +347,7 @@ void run(InputReader input) {
       case 11:
         if (!specimen->disk_is_busy()) start(device, input.byte());
         available = {};
-        std::ranges::fill(memory.file().subspan(kRings, 2 * kRingBytes), std::byte{0});
+        std::ranges::fill(memory.file().subspan(kRings, kMaxRings * kRingBytes), std::byte{0});
         break;
       case 12:
         specimen = migrate(std::move(specimen), is_net);

@@ -79,7 +79,18 @@ void MemoryNet::refuse(bool on) {
   }
 }
 
-bool MemoryNet::transmit(std::span<const ConstBytes> pieces) {
+void MemoryNet::set_receive_offloads(const Offloads& taken) {
+  const std::lock_guard lock{mutex_};
+  receive_offloads_ = taken;
+}
+
+Offloads MemoryNet::receive_offloads() const {
+  const std::lock_guard lock{mutex_};
+  return receive_offloads_;
+}
+
+// The test's end of the wire passes nothing on: what is left to it stays as it is.
+bool MemoryNet::transmit(const FrameOffload& /*offload*/, std::span<const ConstBytes> pieces) {
   const std::lock_guard lock{mutex_};
   if (refusing_ || held_frames_.size() >= room_frames_) {
     refused_ = true;
@@ -95,18 +106,18 @@ bool MemoryNet::transmit(std::span<const ConstBytes> pieces) {
   return true;
 }
 
-std::optional<std::size_t> MemoryNet::receive(MutableBytes frame) {
+std::expected<ReceivedFrame, NetBackend::NoFrame> MemoryNet::receive(MutableBytes frame) {
   const std::lock_guard lock{mutex_};
   if (incoming_.empty()) {
     lower(arrival_);
-    return std::nullopt;
+    return std::unexpected{NoFrame::kNoneWaits};
   }
   const Frame next = std::move(incoming_.front());
   incoming_.pop_front();
   if (incoming_.empty()) lower(arrival_);
   US_CHECK(next.size() <= frame.size());
   std::memcpy(frame.data(), next.data(), next.size());
-  return next.size();
+  return ReceivedFrame{.bytes = next.size(), .offload = {}};
 }
 
 MemoryDisk::MemoryDisk(std::vector<std::byte> content, std::chrono::microseconds slowest, std::uint64_t seed)

@@ -34,9 +34,13 @@ class MemoryNet final : public NetBackend {
   std::size_t held() const;
   void refuse(bool on);  // no room, until off
 
-  bool transmit(std::span<const ConstBytes> pieces) override;
+  bool offloads() const override { return true; }
+  void set_receive_offloads(const Offloads& taken) override;
+  // What the guest took on last.
+  Offloads receive_offloads() const;
+  bool transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) override;
   int room_fd() const override { return room_.get(); }
-  std::optional<std::size_t> receive(MutableBytes frame) override;
+  std::expected<ReceivedFrame, NoFrame> receive(MutableBytes frame) override;
   int receive_fd() const override { return arrival_.get(); }
 
  private:
@@ -53,6 +57,7 @@ class MemoryNet final : public NetBackend {
   bool holding_ = false;
   bool refusing_ = false;
   bool refused_ = false;
+  Offloads receive_offloads_;
 };
 
 // A disk whose requests take a random while, so that some are in flight at any moment. Completes in order.

@@ -34,7 +34,7 @@ GuestHost::GuestHost(const GuestHostConfig& config, std::shared_ptr<GuestMemory>
   };
   if (config.with_net) {
     net_ = std::make_shared<MemoryNet>();
-    machine.devices.net.push_back({MacAddress{kGuestMac}, net_});
+    machine.devices.net.push_back({.mac = MacAddress{kGuestMac}, .backend = net_, .queue_pairs = config.vcpu_count});
   }
   if (!config.disk.empty()) {
     disk_ = std::make_shared<MemoryDisk>(config.disk, config.slowest_disk_request, config.seed);

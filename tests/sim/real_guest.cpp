@@ -68,7 +68,7 @@ Result<void> RealGuest::PeerLink::send(Message message) {
   return {};
 }
 
-Result<void> RealGuest::Port::send(std::span<const std::byte> bytes) {
+Result<void> RealGuest::Port::send(const FrameOffload&, std::span<const std::byte> bytes) {
   WireFrame wire{};
   std::memcpy(&wire, bytes.data(), sizeof wire);
   const EgressGateStats gate = owner_.gate_->stats();
@@ -111,7 +111,7 @@ void RealGuest::emit_output() {
   history_->push_back(wire.content);
   digest_ = (digest_ ^ wire.content) * 0x9e3779b97f4a7c15ULL + 1;
   write_digest();
-  static_cast<void>(gate_->transmit(std::span{&piece, 1}));
+  static_cast<void>(gate_->transmit({}, std::span{&piece, 1}));
   gate_->pump(clock_);
 }
 

@@ -63,8 +63,10 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   class Port final : public PacketPort {
    public:
     explicit Port(RealGuest& owner) : owner_{owner} {}
-    Result<void> send(std::span<const std::byte> frame) override;
-    Result<std::optional<std::size_t>> receive(std::span<std::byte>) override { return std::optional<std::size_t>{}; }
+    bool offloads() const override { return false; }
+    Result<void> set_receive_offloads(const Offloads&) override { return {}; }
+    Result<void> send(const FrameOffload& offload, std::span<const std::byte> frame) override;
+    Result<std::optional<ReceivedFrame>> receive(std::span<std::byte>) override { return std::optional<ReceivedFrame>{}; }
     int fd() const override { return -1; }
 
    private:

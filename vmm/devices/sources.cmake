@@ -7,7 +7,12 @@ target_sources(understudy_vmm PRIVATE
   devices/virtio/virtio_mmio.cpp
   devices/virtio/virtio_mmio_registers.cpp
   devices/virtio/virtio_mmio_state.cpp
+  devices/net/flow_steering.cpp
   devices/net/net.cpp
+  devices/net/net_control.cpp
+  devices/net/net_receive.cpp
+  devices/net/net_transmit.cpp
+  devices/net/offload.cpp
   devices/blk/blk.cpp)
 understudy_schemas(understudy_vmm
   vmm/devices/power/state.capnp

@@ -26,15 +26,17 @@ class JumpingClock final : public Clock {
 
 class CountingPort final : public PacketPort {
  public:
-  Result<void> send(std::span<const std::byte>) override {
+  bool offloads() const override { return false; }
+  Result<void> set_receive_offloads(const Offloads&) override { return {}; }
+  Result<void> send(const FrameOffload&, std::span<const std::byte>) override {
     ++sent;
     return {};
   }
-  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override {
-    if (!foreign.exchange(false)) return std::optional<std::size_t>{};
+  Result<std::optional<ReceivedFrame>> receive(std::span<std::byte> buffer) override {
+    if (!foreign.exchange(false)) return std::optional<ReceivedFrame>{};
     std::fill(buffer.begin(), buffer.begin() + 60, std::byte{0});
     for (std::size_t i = 0; i < 6; ++i) buffer[6 + i] = static_cast<std::byte>(kGuest.mac.octets[i]);
-    return std::optional<std::size_t>{60};
+    return std::optional{ReceivedFrame{.bytes = 60, .offload = {}}};
   }
   int fd() const override { return -1; }
 

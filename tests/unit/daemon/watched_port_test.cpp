@@ -13,16 +13,19 @@ constexpr MacAddress kGuest{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
 
 class ScriptedPort final : public PacketPort {
  public:
-  Result<void> send(std::span<const std::byte>) override {
+  bool offloads() const override { return false; }
+  Result<void> set_receive_offloads(const Offloads&) override { return {}; }
+  Result<void> send(const FrameOffload&, std::span<const std::byte>) override {
     if (down) return Error{ErrorCode::kUnavailable, "down"};
     return {};
   }
-  Result<std::optional<std::size_t>> receive(std::span<std::byte> buffer) override {
-    if (waiting.empty()) return std::optional<std::size_t>{};
+  Result<std::optional<ReceivedFrame>> receive(std::span<std::byte> buffer) override {
+    if (down) return Error{ErrorCode::kUnavailable, "down"};
+    if (waiting.empty()) return std::optional<ReceivedFrame>{};
     const auto frame = waiting.front();
     waiting.pop_front();
     std::copy(frame.begin(), frame.end(), buffer.begin());
-    return std::optional{frame.size()};
+    return std::optional{ReceivedFrame{.bytes = frame.size(), .offload = {}}};
   }
   int fd() const override { return -1; }
 
@@ -59,11 +62,11 @@ TEST(WatchedPort, TheFirstFrameThatReallyLeftIsToldOnce) {
   int told = 0;
   port.arm_first_send([&] { ++told; });
   inner.down = true;
-  EXPECT_FALSE(port.send(frame_from(kGuest)));
+  EXPECT_FALSE(port.send({}, frame_from(kGuest)));
   EXPECT_EQ(told, 0);
   inner.down = false;
-  EXPECT_TRUE(port.send(frame_from(kGuest)));
-  EXPECT_TRUE(port.send(frame_from(kGuest)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
   EXPECT_EQ(told, 1);
 }
 

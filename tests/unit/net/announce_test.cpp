@@ -29,12 +29,14 @@ std::string without_spaces(std::string text) {
 
 class RecordingPort final : public PacketPort {
  public:
-  Result<void> send(std::span<const std::byte> frame) override {
+  bool offloads() const override { return false; }
+  Result<void> set_receive_offloads(const Offloads&) override { return {}; }
+  Result<void> send(const FrameOffload&, std::span<const std::byte> frame) override {
     sent.emplace_back(frame.begin(), frame.end());
     if (sent.size() == fail_at) return Error{ErrorCode::kBusy, "full"};
     return {};
   }
-  Result<std::optional<std::size_t>> receive(std::span<std::byte>) override { return std::optional<std::size_t>{}; }
+  Result<std::optional<ReceivedFrame>> receive(std::span<std::byte>) override { return std::optional<ReceivedFrame>{}; }
   int fd() const override { return -1; }
   std::vector<EthernetFrame> sent;
   std::size_t fail_at = 0;

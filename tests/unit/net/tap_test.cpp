@@ -57,7 +57,7 @@ TEST_F(TapTest, CarriesFramesBothWays) {
   const auto host = packet_socket("us-test0");
   const auto frame = gratuitous_arp(MacAddress{{2, 0, 0, 0, 0, 1}}, Ipv4Address{{10, 0, 0, 10}});
 
-  ASSERT_TRUE(tap->send(frame));
+  ASSERT_TRUE(tap->send({}, frame));
   std::array<std::byte, 2048> buffer{};
   bool seen = false;
   for (ssize_t got = 0; (got = ::recv(host.get(), buffer.data(), buffer.size(), 0)) > 0;)
@@ -70,7 +70,7 @@ TEST_F(TapTest, CarriesFramesBothWays) {
     const auto got = tap->receive(buffer);
     ASSERT_TRUE(got) << got.error().text();
     if (!*got) break;
-    seen = seen || (**got == frame.size() && std::memcmp(buffer.data(), frame.data(), frame.size()) == 0);
+    seen = seen || ((*got)->bytes == frame.size() && std::memcmp(buffer.data(), frame.data(), frame.size()) == 0);
   }
   EXPECT_TRUE(seen);
 }
@@ -90,7 +90,8 @@ TEST_F(TapTest, AFrameThatDoesNotFitIsDroppedAndCounted) {
   std::array<std::byte, 100> buffer{};
   const auto got = tap->receive(buffer);
   ASSERT_TRUE(got);
-  EXPECT_EQ(*got, std::optional<std::size_t>{100});
+  ASSERT_TRUE(*got);
+  EXPECT_EQ((*got)->bytes, 100U);
   EXPECT_GE(tap->oversized_frames(), 1U);
 }
 
@@ -129,7 +130,7 @@ TEST_F(TapTest, AnInterfaceThatIsDownIsUnavailable) {
   const auto tap = made("us-test0");
   ASSERT_NE(tap, nullptr);
   set_up("us-test0", false);
-  const auto sent = tap->send(std::vector<std::byte>(60));
+  const auto sent = tap->send({}, std::vector<std::byte>(60));
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().code(), ErrorCode::kUnavailable);
   EXPECT_THAT(sent.error().text(), HasSubstr("`ip link set us-test0 up`"));
@@ -138,8 +139,8 @@ TEST_F(TapTest, AnInterfaceThatIsDownIsUnavailable) {
 TEST_F(TapTest, NotAFrame) {
   const auto tap = made("us-test0");
   ASSERT_NE(tap, nullptr);
-  EXPECT_EQ(tap->send(std::vector<std::byte>(13)).error().code(), ErrorCode::kInvalid);
-  EXPECT_EQ(tap->send(std::vector<std::byte>(Tap::kMaxFrameBytes + 1)).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(tap->send({}, std::vector<std::byte>(13)).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(tap->send({}, std::vector<std::byte>(Tap::kMaxFrameBytes + 1)).error().code(), ErrorCode::kInvalid);
 }
 
 }  // namespace

@@ -30,11 +30,11 @@ class EgressGateTest : public ::testing::Test {
   EgressGateTest() { build({}); }
   void build(EgressGateConfig config) { gate = *EgressGate::create(port, config); }
 
-  bool send(std::uint8_t value, std::size_t bytes = 60) {
+  bool send(std::uint8_t value, std::size_t bytes = 60, const FrameOffload& offload = {}) {
     const std::vector<std::byte> head(14, std::byte{value});
     const std::vector<std::byte> body(bytes - 14, std::byte{value});
     const std::array<ConstBytes, 3> pieces{ConstBytes{head}, ConstBytes{}, ConstBytes{body}};
-    return gate->transmit(pieces);
+    return gate->transmit(offload, pieces);
   }
   // What left since the last call: the first byte of each.
   std::vector<int> left() {
@@ -67,6 +67,46 @@ TEST_F(EgressGateTest, FramesLeaveWholeAndInOrder) {
   ASSERT_EQ(port.sent().size(), 2U);
   EXPECT_EQ(port.sent()[0], std::vector<std::byte>(1500, std::byte{1}));
   EXPECT_EQ(port.sent()[1], std::vector<std::byte>(60, std::byte{2}));
+}
+
+TEST_F(EgressGateTest, EachFrameWaitsAndLeavesWithItsOwnOffload) {
+  build({.ring_bytes = 2 * NetBackend::kMaxFrameBytes, .ring_frames = 3});
+  gate->pair(kTerm);
+  std::vector<FrameOffload> given;
+  for (std::uint16_t i = 0; i < 12; ++i) {  // the ring's places are used again and again
+    given.push_back({.flags = FrameOffload::kNeedsChecksum,
+                     .segmentation = i % 3 == 0 ? FrameOffload::kTcpIpv4 : FrameOffload::kNone,
+                     .header_bytes = 54,
+                     .segment_bytes = i,
+                     .checksum_start = 34,
+                     .checksum_offset = 16});
+    ASSERT_TRUE(send(1, 40'000, given.back()));
+    if (i % 2 == 0) continue;
+    gate->close_epoch(gate->open_epoch());
+    gate->commit(kTerm, Epoch{gate->open_epoch().raw() - 1});
+    EXPECT_EQ(left().size(), 2U);
+  }
+  EXPECT_EQ(port.sent_offloads(), given);
+}
+
+TEST_F(EgressGateTest, TheGuestsReceiveOffloadsReachThePortWithThePump) {
+  int wakes = 0;
+  gate->on_sendable([&] { ++wakes; });
+  const Offloads some{.checksum = true, .tcp_ipv4 = true};
+  gate->set_receive_offloads(some);
+  EXPECT_THAT(port.receive_offloads(), IsEmpty()) << "the device loop does not wait for the kernel";
+  EXPECT_EQ(wakes, 1);
+  pump(*gate, now);
+  pump(*gate, now);
+  EXPECT_THAT(port.receive_offloads(), ElementsAre(some));
+  gate->set_receive_offloads(some);
+  gate->set_receive_offloads({});
+  pump(*gate, now);
+  EXPECT_THAT(port.receive_offloads(), ElementsAre(some, Offloads{})) << "the latest counts";
+  port.set_error(Error{ErrorCode::kUnavailable, "tap0 was deleted"});
+  gate->set_receive_offloads(some);
+  pump(*gate, now);
+  EXPECT_EQ(gate->stats().offload_errors, 1U);
 }
 
 TEST_F(EgressGateTest, PairReleasesByEpoch) {
@@ -329,9 +369,19 @@ TEST_F(EgressGateTest, ReceivesUnlessMuted) {
   EXPECT_FALSE(gate->receive(buffer));
   EXPECT_EQ(gate->stats().dropped_received, 1U);
   gate->hold(kTerm);
-  port.arrive(std::vector<std::byte>(61, std::byte{2}));
-  EXPECT_EQ(gate->receive(buffer), 61U);
-  EXPECT_FALSE(gate->receive(buffer));
+  const FrameOffload offload{.flags = FrameOffload::kChecksumValid};
+  port.arrive(std::vector<std::byte>(61, std::byte{2}), offload);
+  EXPECT_EQ(gate->receive(buffer), (ReceivedFrame{.bytes = 61, .offload = offload}));
+  EXPECT_EQ(gate->receive(buffer).error(), NetBackend::NoFrame::kNoneWaits);
+}
+
+TEST_F(EgressGateTest, TellsThatThePortIsGone) {
+  std::vector<std::byte> buffer(NetBackend::kMaxFrameBytes);
+  gate->solo(kTerm);
+  port.set_error(Error{ErrorCode::kFailed, "out of memory"});
+  EXPECT_EQ(gate->receive(buffer).error(), NetBackend::NoFrame::kNoneWaits);
+  port.set_error(Error{ErrorCode::kUnavailable, "tap0 was deleted"});
+  EXPECT_EQ(gate->receive(buffer).error(), NetBackend::NoFrame::kGone);
 }
 
 // --------------------------------------------------------------------------------------------------------------- threads
@@ -378,7 +428,7 @@ TEST_F(EgressGateTest, ThreadsKeepOrderAndLoseNothing) {
       std::vector<std::byte> frame(64);
       std::memcpy(frame.data(), &i, sizeof i);
       const ConstBytes piece{frame};
-      if (gate->transmit(std::span{&piece, 1}))
+      if (gate->transmit({}, std::span{&piece, 1}))
         ++i;
       else
         std::this_thread::yield();

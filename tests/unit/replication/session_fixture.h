@@ -144,7 +144,7 @@ class SessionTest : public ::testing::Test {
   bool send_frame(std::uint8_t value) {
     const auto frame = bytes_of(64, value);
     const ConstBytes piece{frame};
-    return gate->transmit(std::span{&piece, 1});
+    return gate->transmit({}, std::span{&piece, 1});
   }
   bool images_equal() const { return std::ranges::equal(machine_a->memory(), machine_b->memory()) && disk_a->image() == disk_b->image(); }
 

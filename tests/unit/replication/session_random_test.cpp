@@ -98,7 +98,7 @@ class RandomSession : public SessionTest {
       std::vector<std::byte> frame(64);
       std::memcpy(frame.data(), words, sizeof words);
       const ConstBytes piece{frame};
-      if (!gate->transmit(std::span{&piece, 1})) --frames_;
+      if (!gate->transmit({}, std::span{&piece, 1})) --frames_;
     }
   }
 

@@ -70,31 +70,46 @@ class DeviceRig {
 
 class FakeNetBackend final : public NetBackend {
  public:
-  bool transmit(std::span<const ConstBytes> pieces) override {
+  explicit FakeNetBackend(bool offloads = true) : offloads_{offloads} {}
+
+  bool offloads() const override { return offloads_; }
+  void set_receive_offloads(const Offloads& taken) override {
+    const std::lock_guard lock{mutex_};
+    receive_offloads_.push_back(taken);
+  }
+  bool transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) override {
     const std::lock_guard lock{mutex_};
     ++transmit_calls_;
     if (room_ == 0) return false;
     if (room_ > 0) --room_;
     auto& frame = sent_.emplace_back();
     for (const auto& piece : pieces) frame.insert(frame.end(), piece.begin(), piece.end());
+    sent_offloads_.push_back(offload);
     return true;
   }
   int room_fd() const override { return room_fd_.get(); }
-  std::optional<std::size_t> receive(MutableBytes frame) override {
+  std::expected<ReceivedFrame, NoFrame> receive(MutableBytes frame) override {
     const std::lock_guard lock{mutex_};
+    ++receive_calls_;
+    if (gone_) return std::unexpected{NoFrame::kGone};  // and stays readable, as a deleted tap does
     drain_fd(receive_fd_.get());
-    if (incoming_.empty()) return std::nullopt;
-    const auto next = std::move(incoming_.front());
+    if (incoming_.empty()) return std::unexpected{NoFrame::kNoneWaits};
+    const auto [next, offload] = std::move(incoming_.front());
     incoming_.pop_front();
     std::ranges::copy(next, frame.begin());
     if (!incoming_.empty()) signal_fd(receive_fd_.get());
-    return next.size();
+    return ReceivedFrame{next.size(), offload};
   }
   int receive_fd() const override { return receive_fd_.get(); }
 
-  void arrive(std::vector<std::byte> frame) {
+  void arrive(std::vector<std::byte> frame, const FrameOffload& offload = {}) {
     const std::lock_guard lock{mutex_};
-    incoming_.push_back(std::move(frame));
+    incoming_.emplace_back(std::move(frame), offload);
+    signal_fd(receive_fd_.get());
+  }
+  void vanish() {
+    const std::lock_guard lock{mutex_};
+    gone_ = true;
     signal_fd(receive_fd_.get());
   }
   // Frames that may still be sent; negative: without limit.
@@ -106,6 +121,9 @@ class FakeNetBackend final : public NetBackend {
   std::vector<std::vector<std::byte>> sent() const { return locked(sent_); }
   std::size_t waiting() const { return locked(incoming_).size(); }
   std::size_t transmit_calls() const { return locked(transmit_calls_); }
+  std::size_t receive_calls() const { return locked(receive_calls_); }
+  std::vector<FrameOffload> sent_offloads() const { return locked(sent_offloads_); }
+  std::vector<Offloads> receive_offloads() const { return locked(receive_offloads_); }  // as set, one after another
 
  private:
   template <class T>
@@ -118,7 +136,12 @@ class FakeNetBackend final : public NetBackend {
   mutable std::mutex mutex_;
   int room_ = -1;
   std::size_t transmit_calls_ = 0;
-  std::deque<std::vector<std::byte>> incoming_;
+  std::size_t receive_calls_ = 0;
+  bool gone_ = false;
+  const bool offloads_;
+  std::deque<std::pair<std::vector<std::byte>, FrameOffload>> incoming_;
+  std::vector<FrameOffload> sent_offloads_;
+  std::vector<Offloads> receive_offloads_;
   std::vector<std::vector<std::byte>> sent_;
 };
 

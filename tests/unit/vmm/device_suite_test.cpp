@@ -15,6 +15,7 @@
 #include "vmm/device_manager.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/net/wire.h"
 #include "vmm/devices/power/power.h"
 #include "vmm/devices/serial/serial.h"
 
@@ -134,7 +135,7 @@ class VirtioSpecimen : public Specimen {
         driver_->write(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
         return true;
       case 2:
-        return driver_->negotiate(kFeatures);
+        return driver_->negotiate(kFeatures | own_features());
       case 3:
         for (unsigned i = 0; i < virtio_->queue_count(); ++i) driver_->set_queue(i, rings_[i]);
         return true;
@@ -145,6 +146,7 @@ class VirtioSpecimen : public Specimen {
     }
   }
   static constexpr unsigned kNegotiationSteps = 5;
+  virtual std::uint64_t own_features() const { return 0; }
   void kick(unsigned queue) {
     driver_->notify(queue);
     rig.settle();
@@ -152,12 +154,23 @@ class VirtioSpecimen : public Specimen {
 
   std::unique_ptr<VirtioMmio> virtio_;
   std::optional<VirtioDriver> driver_;
-  std::vector<DriverRing> rings_{{*rig.memory, kRing, 16}, {*rig.memory, kRing + DriverRing::kBytes, 16}};
+  std::vector<DriverRing> rings_ = [this] {
+    std::vector<DriverRing> rings;
+    for (unsigned i = 0; i < 5; ++i) rings.emplace_back(*rig.memory, kRing + i * DriverRing::kBytes, 16);
+    return rings;
+  }();
 };
 
 class NetSpecimen final : public VirtioSpecimen {
  public:
-  NetSpecimen() { own(std::move(*Net::create(slot("net0"), kMac, backend_))); }
+  NetSpecimen() { own(std::move(*Net::create(slot("net0"), kMac, backend_, 2))); }
+  std::uint64_t own_features() const override {
+    std::uint64_t features = 0;
+    for (const unsigned bit : {net_wire::kFeatureControlQueue, net_wire::kFeatureMultiQueue, net_wire::kFeatureGuestChecksum,
+                               net_wire::kFeatureGuestTso4, net_wire::kFeatureControlGuestOffloads})
+      features |= std::uint64_t{1} << bit;
+    return features;
+  }
   bool step(unsigned number) override {
     if (number < kNegotiationSteps) return negotiate(number);
     switch (number - kNegotiationSteps) {
@@ -175,6 +188,10 @@ class NetSpecimen final : public VirtioSpecimen {
         rig.settle();
         return true;
       case 3:
+        return control({4, 0, 2, 0});  // queue pairs
+      case 4:
+        return control({5, 0, 2, 0, 0, 0, 0, 0, 0, 0});  // receive offloads
+      case 5:
         rings_[1].offer(99);
         kick(1);
         return true;
@@ -184,6 +201,12 @@ class NetSpecimen final : public VirtioSpecimen {
   }
 
  private:
+  bool control(const std::vector<std::uint8_t>& request) {
+    EXPECT_TRUE(rig.memory->write(GuestPhysicalAddress{kData}, std::as_bytes(std::span{request})));
+    rings_[4].add({{kData, static_cast<std::uint32_t>(request.size())}, {kData + 0x800, 1, true}});
+    kick(4);
+    return rings_[4].take_used().has_value();
+  }
   std::shared_ptr<FakeNetBackend> backend_ = std::make_shared<FakeNetBackend>();
 };
 

@@ -1,12 +1,12 @@
+// The device's making, its driver's choices, and its state.
 #include "vmm/devices/net/net.h"
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
-#include <unistd.h>
 
 #include <linux/virtio_ids.h>
+#include <sys/eventfd.h>
 
+#include "vmm/devices/net/offload.h"
 #include "vmm/devices/net/state.capnp.h"
 #include "vmm/devices/net/wire.h"
 #include "vmm/devices/saved_state.h"
@@ -14,256 +14,188 @@
 namespace understudy {
 namespace {
 
-constexpr unsigned kQueueCount = 2;
-constexpr std::size_t kHeaderBytes = sizeof(net_wire::Header);
-constexpr std::size_t kMinFrameBytes = 14;
-// Chains or frames in one turn, so that a busy queue does not keep the loop from its other work.
-constexpr unsigned kTurnBudget = 256;
+constexpr std::uint64_t bit(unsigned feature) { return std::uint64_t{1} << feature; }
+constexpr std::uint64_t kFeatures = bit(net_wire::kFeatureMac) | bit(net_wire::kFeatureStatus) | bit(net_wire::kFeatureMergeableBuffers) |
+                                    bit(net_wire::kFeatureControlQueue) | bit(net_wire::kFeatureGuestAnnounce);
+constexpr std::uint64_t kReceiveOffloads = bit(net_wire::kFeatureGuestChecksum) | bit(net_wire::kFeatureGuestTso4) |
+                                           bit(net_wire::kFeatureGuestTso6) | bit(net_wire::kFeatureGuestEcn);
+constexpr std::uint64_t kOffloads = kReceiveOffloads | bit(net_wire::kFeatureChecksum) | bit(net_wire::kFeatureHostTso4) |
+                                    bit(net_wire::kFeatureHostTso6) | bit(net_wire::kFeatureHostEcn) |
+                                    bit(net_wire::kFeatureControlGuestOffloads);
 
-constexpr std::uint64_t kFeatures = (std::uint64_t{1} << net_wire::kFeatureMac) | (std::uint64_t{1} << net_wire::kFeatureStatus) |
-                                    (std::uint64_t{1} << net_wire::kFeatureMergeableBuffers);
+std::uint64_t features(bool offloads, unsigned queue_pairs) {
+  return kFeatures | (offloads ? kOffloads : 0) | (queue_pairs > 1 ? bit(net_wire::kFeatureMultiQueue) : 0);
+}
 
-std::vector<std::byte> config_space(const MacAddress& mac) {
-  const net_wire::Config config{.mac = mac.octets, .status = net_wire::kStatusLinkUp};
+std::vector<std::byte> config_space(const MacAddress& mac, unsigned queue_pairs) {
+  const net_wire::Config config{
+      .mac = mac.octets, .status = net_wire::kStatusLinkUp, .max_queue_pairs = static_cast<std::uint16_t>(queue_pairs)};
   const auto bytes = std::as_bytes(std::span{&config, 1});
   return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Net>> Net::create(VirtioSlot slot, const MacAddress& mac, std::shared_ptr<NetBackend> backend) {
+Result<std::unique_ptr<Net>> Net::create(VirtioSlot slot, const MacAddress& mac, std::shared_ptr<NetBackend> backend,
+                                         unsigned queue_pairs) {
   if (backend == nullptr) return Error{ErrorCode::kInvalid, "device " + slot.id + ": no network backend was given"};
   if ((mac.octets[0] & 1) != 0 || mac == MacAddress{})
     return Error{ErrorCode::kInvalid, "device " + slot.id + ": MAC " + mac.text() + " is not a unicast address"};
-  US_ASSIGN(auto host, make_host(kQueueCount));
-  return std::unique_ptr<Net>{new Net{std::move(slot), std::move(host), mac, std::move(backend)}};
+  if (queue_pairs < 1 || queue_pairs > kMaxQueuePairs)
+    return Error{ErrorCode::kInvalid,
+                 "device " + slot.id + ": " + std::to_string(queue_pairs) + " queue pairs: give 1 to " + std::to_string(kMaxQueuePairs)};
+  US_ASSIGN(auto host, make_host(2 * queue_pairs + 1));
+  UniqueFd reset_fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (!reset_fd) return Error::from_errno("device " + slot.id + ": eventfd");
+  return std::unique_ptr<Net>{new Net{std::move(slot), std::move(host), mac, std::move(backend), queue_pairs, std::move(reset_fd)}};
 }
 
-Net::Net(VirtioSlot slot, Host host, const MacAddress& mac, std::shared_ptr<NetBackend> backend)
+Net::Net(VirtioSlot slot, Host host, const MacAddress& mac, std::shared_ptr<NetBackend> backend, unsigned queue_pairs, UniqueFd reset_fd)
     : VirtioMmio{std::move(slot),
                  std::move(host),
-                 {.device_type = VIRTIO_ID_NET, .features = kFeatures, .config_space = config_space(mac)}},
+                 {.device_type = VIRTIO_ID_NET,
+                  .features = features(backend->offloads(), queue_pairs),
+                  .config_space = understudy::config_space(mac, queue_pairs)}},
       mac_{mac},
       backend_{std::move(backend)},
-      room_{loop(), backend_->room_fd(),
-            [this] {
-              Turn turn{*this};
-              if (!turn) return;
-              std::uint64_t count = 0;
-              [[maybe_unused]] const auto got = ::read(room_.fd(), &count, sizeof count);
-              waiting_for_room_ = false;
-              if (runs(kTransmitQueue)) pump_transmit();
-            }},
+      max_pairs_{queue_pairs},
+      reset_fd_{std::move(reset_fd)},
+      room_{loop(), backend_->room_fd(), [this] { on_room(); }},
       arrival_{loop(), backend_->receive_fd(),
                [this] {
                  Turn turn{*this};
-                 if (turn && runs(kReceiveQueue)) {
+                 if (turn && live()) {
                    pump_receive();
                  } else {
                    arrival_.disarm();  // frames wait in the backend until the driver runs
                  }
                }},
-      frame_{std::make_unique<std::byte[]>(NetBackend::kMaxFrameBytes)} {}
+      reset_{loop(), reset_fd_.get(),
+             [this] {
+               Turn turn{*this};
+               if (!turn) return;
+               drain(reset_fd_.get());
+               show_driver();
+             }},
+      frame_{std::make_unique<std::byte[]>(NetBackend::kMaxFrameBytes)},
+      shown_status_{net_wire::kStatusLinkUp} {}
+
+std::string Net::geometry() const {
+  return (max_pairs_ > 1 ? ":" + std::to_string(max_pairs_) + "-queue-pairs" : "") + (backend_->offloads() ? "" : ":tap-without-offloads");
+}
+
+unsigned Net::negotiated_pairs() const { return negotiated(net_wire::kFeatureMultiQueue) ? max_pairs_ : 1; }
+
+// 5.1.2: the last of the queues that were agreed on.
+std::optional<unsigned> Net::control_queue() const {
+  if (!negotiated(net_wire::kFeatureControlQueue)) return std::nullopt;
+  return 2 * negotiated_pairs();
+}
+
+Offloads Net::receive_offloads() const {
+  return guest_offloads(driver_features() & ~offloads_off_);
+}
+
+bool Net::set_guest_offloads(std::uint64_t wanted) {
+  const std::uint64_t agreed = driver_features() & kReceiveOffloads;
+  if ((wanted & ~agreed) != 0) return false;
+  offloads_off_ = agreed & ~wanted;
+  return true;
+}
 
 void Net::work(unsigned index) {
-  if (index == kReceiveQueue) pump_receive();
-  if (index == kTransmitQueue) pump_transmit();
+  show_driver();
+  if (index == control_queue()) {
+    pump_control();
+  } else if (index < 2 * negotiated_pairs()) {
+    if (index % 2 == 0)
+      pump_receive();
+    else
+      pump_transmit(index / 2);
+  }
+}
+
+// Brings what the driver chose, or that it is gone, to the configuration space and to the backend.
+void Net::show_driver() {
+  const auto status = static_cast<std::uint16_t>(net_wire::kStatusLinkUp | (announce_pending_ ? net_wire::kStatusAnnounce : 0));
+  if (status != std::exchange(shown_status_, status))
+    change_config(offsetof(net_wire::Config, status), std::as_bytes(std::span{&status, 1}));
+  const Offloads taken = live() ? receive_offloads() : Offloads{};
+  if (passed_offloads_ == taken) return;
+  passed_offloads_ = taken;
+  backend_->set_receive_offloads(taken);
+}
+
+void Net::on_room() {
+  Turn turn{*this};
+  if (!turn) return;
+  drain(room_.fd());
+  waiting_for_room_ = false;
+  if (!live()) return;
+  first_pair_ = (first_pair_ + 1) % max_pairs_;  // so that no pair takes all the room for ever
+  for (unsigned i = 0; i < max_pairs_; ++i) {
+    const unsigned pair = (first_pair_ + i) % max_pairs_;
+    if (pair < negotiated_pairs() && runs(transmit_queue(pair))) pump_transmit(pair);
+  }
 }
 
 void Net::on_resume() {
   room_.arm();
+  reset_.arm();
   waiting_for_room_ = false;  // the queue counts as kicked: ask the backend again
+  backend_gone_ = false;
+  passed_offloads_.reset();  // this host's tap may have been another device's
+  if (std::exchange(arrived_, false) && live() && negotiated(net_wire::kFeatureGuestAnnounce)) {
+    announce_pending_ = true;
+    tell_driver_of_config();
+  }
+  show_driver();
 }
 
 void Net::on_quiesce() {
   room_.disarm();
   arrival_.disarm();
+  reset_.disarm();
 }
 
 void Net::on_reset() {
   waiting_for_room_ = false;
   frame_bytes_ = 0;
+  queue_pairs_ = 1;
+  announce_pending_ = false;
+  offloads_off_ = 0;
+  steering_.forget();
+  signal(reset_fd_.get());
 }
 
-void Net::pump_transmit() {
-  // A notification while the backend is full: the chain stays available until room_fd() says otherwise.
-  if (waiting_for_room_) return;
-  Virtqueue& ring = queue(kTransmitQueue);
-  ring.disable_notifications();
-  unsigned budget = kTurnBudget;
-  for (; budget > 0; --budget) {
-    const Pop popped = ring.pop(chain_);
-    if (popped == Pop::kBroken) {
-      fail("transmit queue", ring.error());
-      break;
-    }
-    if (popped == Pop::kEmpty) {
-      if (ring.enable_notifications()) continue;
-      break;
-    }
-    bool room = true;
-    if (!transmit(chain_, room)) refused_transmits_.fetch_add(1, std::memory_order_relaxed);
-    if (!room) {
-      ring.unpop(1);
-      waiting_for_room_ = true;
-      break;
-    }
-    ring.push(chain_.head, 0);
-  }
-  publish(kTransmitQueue);
-  if (budget == 0) work_again(kTransmitQueue);
-}
-
-// False: no frame that may be sent. `room` becomes false when the backend took nothing.
-bool Net::transmit(const Chain& chain, bool& room) {
-  if (chain.readable_bytes < kHeaderBytes + kMinFrameBytes || chain.readable_bytes > kHeaderBytes + NetBackend::kMaxFrameBytes)
-    return false;
-  net_wire::Header header;
-  std::array<ConstBytes, kMaxQueueSize> pieces;
-  std::size_t piece_count = 0;
-  std::size_t header_bytes = 0;
-  for (const Segment& segment : chain.readable()) {
-    ConstBytes bytes = *memory().at(segment.address, segment.length);
-    const std::size_t of_header = std::min(bytes.size(), kHeaderBytes - header_bytes);
-    if (of_header > 0) std::memcpy(reinterpret_cast<std::byte*>(&header) + header_bytes, bytes.data(), of_header);
-    header_bytes += of_header;
-    bytes = bytes.subspan(of_header);
-    if (!bytes.empty()) pieces[piece_count++] = bytes;
-  }
-  // Neither checksum nor segmentation offload is offered (5.1.6.2).
-  if (header.segmentation != net_wire::kSegmentationNone || (header.flags & net_wire::kFlagNeedsChecksum) != 0) return false;
-  room = backend_->transmit(std::span{pieces}.first(piece_count));
-  return true;
-}
-
-void Net::pump_receive() {
-  Virtqueue& ring = queue(kReceiveQueue);
-  ring.disable_notifications();
-  bool starved = false;
-  bool drained = false;
-  unsigned budget = kTurnBudget;
-  for (; budget > 0 && !starved && !drained; --budget) {
-    if (!ring.has_available()) {
-      // Frames stay in the backend until the guest has buffers.
-      starved = !ring.enable_notifications();
-      continue;
-    }
-    if (frame_bytes_ == 0) {
-      const auto received = backend_->receive(MutableBytes{frame_.get(), NetBackend::kMaxFrameBytes});
-      drained = !received;
-      if (!received) continue;
-      if (*received < kMinFrameBytes || *received > NetBackend::kMaxFrameBytes) {
-        refused_receives_.fetch_add(1, std::memory_order_relaxed);
-        continue;
-      }
-      frame_bytes_ = *received;
-    }
-    switch (deliver()) {
-      case Delivery::kDone:
-        frame_bytes_ = 0;
-        break;
-      case Delivery::kNoBuffers:
-        // Enough for a part of it only: wait for more, unless they came in this moment.
-        starved = !ring.enable_notifications(too_few_chains_);
-        break;
-      case Delivery::kBroken:
-        starved = true;
-        break;
-    }
-  }
-  publish(kReceiveQueue);
-  if (starved) {
-    arrival_.disarm();
-  } else {
-    arrival_.arm();
-  }
-  if (budget == 0) work_again(kReceiveQueue);
-}
-
-Net::Delivery Net::broken(const char* why) {
-  fail("receive queue", why);
-  return Delivery::kBroken;
-}
-
-// Puts the frame in hand into the guest's next buffers.
-Net::Delivery Net::deliver() {
-  Virtqueue& ring = queue(kReceiveQueue);
-  const std::uint64_t packet_bytes = kHeaderBytes + frame_bytes_;
-  std::uint64_t capacity = 0;
-  std::uint16_t chains = 0;
-  while (capacity < packet_bytes) {
-    // Without mergeable buffers a packet has one, and with them no more than the queue holds: refused, the buffers stay for the next frame.
-    const bool last = chains == (negotiated(net_wire::kFeatureMergeableBuffers) ? ring.size() : 1);
-    const Pop popped = last ? Pop::kEmpty : ring.pop(chain_);
-    if (popped == Pop::kBroken) return broken(ring.error());
-    if (popped == Pop::kEmpty) {
-      ring.unpop(chains);
-      too_few_chains_ = chains;
-      if (!last) return Delivery::kNoBuffers;
-      refused_receives_.fetch_add(1, std::memory_order_relaxed);
-      return Delivery::kDone;
-    }
-    if (chain_.writable_bytes == 0) return broken("a receive buffer that may not be written");
-    capacity += chain_.writable_bytes;
-    ++chains;
-  }
-  if (chains > 1) return deliver_merged(chains);
-  ring.push(chain_.head, fill(chain_, 0, 1));
-  return Delivery::kDone;
-}
-
-// The header comes first and says how many buffers follow, so they were counted first and are popped again.
-Net::Delivery Net::deliver_merged(std::uint16_t chains) {
-  Virtqueue& ring = queue(kReceiveQueue);
-  ring.unpop(chains);
-  std::uint64_t offset = 0;
-  for (std::uint16_t i = 0; i < chains; ++i) {
-    if (ring.pop(chain_) != Pop::kChain) return broken("a receive buffer changed while it was available");
-    const std::uint32_t written = fill(chain_, offset, chains);
-    ring.push(chain_.head, written);
-    offset += written;
-  }
-  if (offset < kHeaderBytes + frame_bytes_) return broken("a receive buffer changed while it was available");
-  return Delivery::kDone;
-}
-
-// Copies the packet (header and frame) from `packet_offset` on into the chain; returns the bytes written.
-std::uint32_t Net::fill(const Chain& chain, std::uint64_t packet_offset, std::uint16_t chains) {
-  const net_wire::Header header{.buffer_count = chains};
-  const ConstBytes parts[] = {std::as_bytes(std::span{&header, 1}), ConstBytes{frame_.get(), frame_bytes_}};
-  std::uint32_t written = 0;
-  for (const Segment& segment : chain.writable()) {
-    MutableBytes target = *memory().at(segment.address, segment.length);
-    std::uint64_t part_start = 0;
-    for (const ConstBytes part : parts) {
-      const std::uint64_t position = packet_offset + written;
-      if (position >= part_start && position < part_start + part.size()) {
-        const ConstBytes source = part.subspan(position - part_start);
-        const std::size_t length = std::min(source.size(), target.size());
-        if (length > 0) std::memcpy(target.data(), source.data(), length);
-        target = target.subspan(length);
-        written += static_cast<std::uint32_t>(length);
-      }
-      part_start += part.size();
-    }
-    memory().mark_written(segment.address, segment.length - target.size());
-  }
-  return written;
-}
+void Net::on_detach() { backend_->set_receive_offloads({}); }
 
 void Net::save(schema::DeviceState::Builder out) const {
   out.setId(std::string{id()});
   out.setVersion(kStateVersion);
   auto state = out.getState().initAs<schema::NetState>();
   state.setMac(kj::ArrayPtr<const kj::byte>{mac_.octets.data(), mac_.octets.size()});
+  state.setQueuePairs(queue_pairs_);
+  state.setAnnouncePending(announce_pending_);
+  state.setOffloadsOff(offloads_off_);
   save_transport(state.initTransport());
 }
 
-Result<VirtioMmio::TransportState> Net::parse(schema::DeviceState::Reader in) const {
-  return parse_saved_state(in, id(), kStateVersion, [&]() -> Result<TransportState> {
-    const auto state = in.getState().getAs<schema::NetState>();
-    if (!std::ranges::equal(state.getMac(), mac_.octets)) return Error{ErrorCode::kInvalid, "its guest knows the device by another MAC"};
-    return parse_transport(state.getTransport());
+Result<Net::State> Net::parse(schema::DeviceState::Reader in) const {
+  return parse_saved_state(in, id(), kStateVersion, [&]() -> Result<State> {
+    const auto saved = in.getState().getAs<schema::NetState>();
+    if (!std::ranges::equal(saved.getMac(), mac_.octets)) return Error{ErrorCode::kInvalid, "its guest knows the device by another MAC"};
+    State state{.transport = {},
+                .queue_pairs = saved.getQueuePairs(),
+                .announce_pending = saved.getAnnouncePending(),
+                .offloads_off = saved.getOffloadsOff()};
+    if (state.queue_pairs < 1 || state.queue_pairs > max_pairs_)
+      return Error{ErrorCode::kInvalid,
+                   "it uses " + std::to_string(state.queue_pairs) + " queue pairs, this device has " + std::to_string(max_pairs_)};
+    if ((state.offloads_off & ~kReceiveOffloads) != 0)
+      return Error{ErrorCode::kCorrupt, "it turned offloads " + std::to_string(state.offloads_off) + " off, which do not exist"};
+    US_ASSIGN(state.transport, parse_transport(saved.getTransport()));
+    return state;
   });
 }
 
@@ -273,8 +205,12 @@ Result<void> Net::check(schema::DeviceState::Reader in) const {
 }
 
 Result<void> Net::restore(schema::DeviceState::Reader in) {
-  US_ASSIGN(const TransportState state, parse(in));
-  restore_transport(state);
+  US_ASSIGN(const State state, parse(in));
+  queue_pairs_ = state.queue_pairs;
+  announce_pending_ = state.announce_pending;
+  offloads_off_ = state.offloads_off;
+  arrived_ = true;
+  restore_transport(state.transport);
   return {};
 }
 

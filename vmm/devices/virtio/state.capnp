@@ -23,4 +23,5 @@ struct VirtioTransportState {
   interruptStatus @5 :UInt32;
   resetPending @6 :Bool;           # the driver asked for a reset while requests were in flight
   queues @7 :List(VirtioQueueState);
+  configGeneration @8 :UInt32;     # the configuration space itself is the device's own matter
 }

@@ -1,6 +1,7 @@
 // The loop's side: turns, notifications, and how the device stops and goes on.
 #include "vmm/devices/virtio/virtio_mmio.h"
 
+#include <algorithm>
 #include <unistd.h>
 #include <utility>
 
@@ -80,6 +81,20 @@ void VirtioMmio::end_turn() {
 void VirtioMmio::fail(const char* what, const char* why) {
   failed_ = true;
   log(Severity::kWarning, "guest driver broke virtio's rules, device needs a reset", {{"device", slot_.id}, {"what", what}, {"why", why}});
+}
+
+void VirtioMmio::change_config(std::size_t offset, ConstBytes bytes) {
+  const std::lock_guard lock{mutex_};
+  US_CHECK(offset <= config_space_.size() && bytes.size() <= config_space_.size() - offset);
+  std::copy(bytes.begin(), bytes.end(), config_space_.begin() + static_cast<std::ptrdiff_t>(offset));
+  ++config_generation_;
+}
+
+void VirtioMmio::tell_driver_of_config() {
+  const std::lock_guard lock{mutex_};
+  if (!live_) return;
+  interrupt_status_.fetch_or(VIRTIO_MMIO_INT_CONFIG);
+  raise_due_ = true;
 }
 
 void VirtioMmio::on_notified(unsigned index) {

@@ -61,13 +61,15 @@ class VirtioMmio : public Device {
   struct Identity {
     std::uint32_t device_type;            // virtio 1.2, 5
     std::uint64_t features;               // the device's own; the transport adds its own
-    std::vector<std::byte> config_space;  // fixed: the config generation never moves
+    std::vector<std::byte> config_space;  // to begin with, and after a reset as it is; its size is fixed
   };
   struct Host {
     InterruptLine interrupt;
     std::vector<UniqueFd> notify;  // one eventfd a queue
   };
   static Result<Host> make_host(unsigned queue_count);
+  static void signal(int eventfd);
+  static void drain(int eventfd);
   VirtioMmio(VirtioSlot slot, Host host, Identity identity);
 
   // The loop's turn on the rings; empty while quiesced.
@@ -95,6 +97,10 @@ class VirtioMmio : public Device {
   void publish(unsigned index) { interrupt_due_ |= queue(index).publish(); }
   // The driver broke the rules: the device stands still and asks for a reset (2.1.2).
   void fail(const char* what, const char* why);
+  // Puts bytes into the configuration space, which lies around `offset`; a driver that reads it meanwhile sees its generation move (2.5).
+  // tell_driver_of_config() says it by an interrupt at the turn's end, if one runs.
+  void change_config(std::size_t offset, ConstBytes bytes);
+  void tell_driver_of_config();
   // Comes back to work(index) in a turn of its own.
   void work_again(unsigned index) const { signal(queues_[index]->notify.get()); }
 
@@ -102,7 +108,8 @@ class VirtioMmio : public Device {
   GuestMemory& memory() { return *slot_.memory; }
   const GuestMemory& memory() const { return *slot_.memory; }
   EventLoop& loop() { return *slot_.loop; }
-  bool negotiated(std::uint64_t feature_bit) const { return (driver_features_ >> feature_bit & 1) != 0; }  // stable while live
+  std::uint64_t driver_features() const { return driver_features_; }  // stable while live
+  bool negotiated(std::uint64_t feature_bit) const { return (driver_features_ >> feature_bit & 1) != 0; }
 
   // The device's part. In a turn, live: chains may be available on an active queue.
   virtual void work(unsigned index) = 0;
@@ -110,7 +117,7 @@ class VirtioMmio : public Device {
   virtual void on_resume() = 0;
   // On the loop, outside a turn: unwatch the backend; mark the pages of reads in flight.
   virtual void on_quiesce() = 0;
-  // No turn runs. Any thread, under the lock: no system calls.
+  // No turn runs. Any thread, under the lock: no system call that can block.
   virtual bool requests_in_flight() const = 0;
   virtual void on_reset() = 0;  // nothing is in flight
   // On the loop, quiesced, for good: no backend touches guest memory after it.
@@ -125,6 +132,7 @@ class VirtioMmio : public Device {
     std::uint32_t queue_select = 0;
     std::uint32_t interrupt_status = 0;
     bool reset_pending = false;
+    std::uint32_t config_generation = 0;
     std::vector<QueueState> queues;
   };
   void save_transport(schema::VirtioTransportState::Builder out) const;
@@ -144,8 +152,6 @@ class VirtioMmio : public Device {
   bool begin_turn();
   void end_turn();
   void on_notified(unsigned index);
-  static void signal(int eventfd);
-  static void drain(int eventfd);
 
   std::uint32_t read_register(std::uint64_t offset) const;
   void write_register(std::uint64_t offset, std::uint32_t value);
@@ -162,7 +168,6 @@ class VirtioMmio : public Device {
   const InterruptLine interrupt_;
   const std::uint32_t device_type_;
   const std::uint64_t offered_features_;
-  const std::vector<std::byte> config_space_;
   std::vector<std::unique_ptr<Queue>> queues_;  // the vector is fixed after construction
 
   // Set under mutex_ (so that it falls to a reset with the rest), read and acknowledged without.
@@ -180,6 +185,8 @@ class VirtioMmio : public Device {
   bool reset_pending_ = false;
   bool raise_due_ = false;  // an edge to send once the lock is released
   bool kick_due_ = false;   // all queues to be looked at, likewise
+  std::vector<std::byte> config_space_;
+  std::uint32_t config_generation_ = 0;
   // Guarded by mutex_ outside a turn; in a turn the loop reads them without, as nobody changes them then.
   std::uint64_t driver_features_ = 0;
   bool live_ = false;

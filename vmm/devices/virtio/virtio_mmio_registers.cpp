@@ -29,6 +29,7 @@ constexpr void set_half(std::uint64_t& target, std::uint32_t half, std::uint32_t
 
 void VirtioMmio::read(std::uint64_t offset, MutableBytes out) {
   if (offset >= kConfigOffset) {
+    const std::lock_guard lock{mutex_};
     for (std::size_t i = 0; i < out.size(); ++i) {
       const std::uint64_t at = offset - kConfigOffset + i;
       out[i] = at < config_space_.size() ? config_space_[at] : std::byte{0};
@@ -103,7 +104,7 @@ std::uint32_t VirtioMmio::read_register(std::uint64_t offset) const {
     case VIRTIO_MMIO_SHM_BASE_HIGH:
       return 0xFFFF'FFFF;  // no shared memory region
     case VIRTIO_MMIO_CONFIG_GENERATION:
-      return 0;  // the configuration space never changes
+      return config_generation_;
     default:
       return 0;
   }

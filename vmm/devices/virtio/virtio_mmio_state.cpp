@@ -24,6 +24,7 @@ void VirtioMmio::save_transport(schema::VirtioTransportState::Builder out) const
   out.setQueueSelect(queue_select_);
   out.setInterruptStatus(interrupt_status_.load());
   out.setResetPending(reset_pending_);
+  out.setConfigGeneration(config_generation_);
   auto queues = out.initQueues(queue_count());
   for (unsigned i = 0; i < queue_count(); ++i) {
     const QueueState& configured = queues_[i]->configured;
@@ -48,6 +49,7 @@ Result<VirtioMmio::TransportState> VirtioMmio::parse_transport(schema::VirtioTra
                        .queue_select = in.getQueueSelect(),
                        .interrupt_status = in.getInterruptStatus(),
                        .reset_pending = in.getResetPending(),
+                       .config_generation = in.getConfigGeneration(),
                        .queues = {}};
   if ((state.status & ~kStatusBits) != 0)
     return Error{ErrorCode::kCorrupt, "device status " + std::to_string(state.status) + " has bits that do not exist"};
@@ -86,6 +88,7 @@ void VirtioMmio::restore_transport(const TransportState& state) {
   queue_select_ = state.queue_select;
   interrupt_status_ = state.interrupt_status;
   reset_pending_ = state.reset_pending;
+  config_generation_ = state.config_generation;
   for (std::size_t i = 0; i < queues_.size(); ++i) {
     queues_[i]->configured = state.queues[i];
     queues_[i]->ring.deactivate();
