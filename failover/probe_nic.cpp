@@ -44,27 +44,42 @@ ProbeReport judge_nic(const std::string& name, const NicSnapshot& before, const 
   return report(Health::kHealthy, name + ": transmits");
 }
 
+ProbeReport judge_tap(const std::string& name, const NicSnapshot& now) {
+  if (!now.present) return report(Health::kFailed, "the guest's tap " + name + ": no such interface");
+  if (!now.up) return report(Health::kFailed, "the guest's tap " + name + ": is down");
+  if (!now.running)
+    return report(Health::kFailed, "the guest's tap " + name + ": the daemon does not hold it: it was deleted and made again");
+  return report(Health::kHealthy, "the guest's tap " + name + ": is up");
+}
+
 ProbeReport NicProbe::exercise() {
-  const NicSnapshot before = snapshot();
+  ProbeReport nic = exercise_nic();
+  if (tap_.empty() || nic.health == Health::kFailed) return nic;
+  ProbeReport tap = judge_tap(tap_, snapshot(tap_));
+  return tap.health == Health::kFailed ? tap : nic;
+}
+
+ProbeReport NicProbe::exercise_nic() {
+  const NicSnapshot before = snapshot(name_);
   if (!before.running) return judge_nic(name_, before, before, "");
   const std::string send_error = send_frame();
-  NicSnapshot after = snapshot();
+  NicSnapshot after = snapshot(name_);
   const MonotonicClock clock;
   const Instant deadline = clock.now() + kCounterDeadline;
   while (send_error.empty() && after.running && after.tx_packets == before.tx_packets && clock.now() < deadline) {
     std::this_thread::sleep_for(kCounterPoll);
-    after = snapshot();
+    after = snapshot(name_);
   }
   return judge_nic(name_, before, after, send_error);
 }
 
-NicSnapshot NicProbe::snapshot() const {
+NicSnapshot NicProbe::snapshot(const std::string& name) {
   NicSnapshot result;
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) < 0) return result;
   for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
     const bool link_entry = entry->ifa_addr != nullptr && entry->ifa_addr->sa_family == AF_PACKET;
-    if (!link_entry || name_ != entry->ifa_name) continue;
+    if (!link_entry || name != entry->ifa_name) continue;
     result.present = true;
     result.up = (entry->ifa_flags & IFF_UP) != 0;
     result.running = (entry->ifa_flags & IFF_RUNNING) != 0;

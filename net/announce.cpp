@@ -109,7 +109,8 @@ std::vector<EthernetFrame> announcement(const GuestAddress& guest) {
 Result<void> announce(PacketPort& port, const GuestAddress& guest) {
   Result<void> first;
   for (const auto& frame : announcement(guest)) {
-    if (auto sent = port.send(FrameOffload{}, frame); !sent && first) first = std::move(sent.error()).within("announce " + guest.mac.text());
+    if (auto sent = port.send(FrameOffload{}, frame); !sent && first)
+      first = std::move(sent.error()).within("announce " + guest.mac.text());
   }
   return first;
 }

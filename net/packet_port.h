@@ -1,5 +1,5 @@
-// A place where whole Ethernet frames enter and leave the host, each with what it leaves to the other side: a tap in production, a recorder in
-// tests.
+// A place where whole Ethernet frames enter and leave the host, each with what it leaves to the other side: a tap in production, a recorder
+// in tests.
 //
 // At most one thread sends, and at most one (possibly another) receives. Nothing blocks.
 #pragma once

@@ -67,7 +67,8 @@ Result<std::unique_ptr<Tap>> Tap::open(const std::string& name, TapOptions optio
   std::copy(name.begin(), name.end(), request.ifr_name);
   if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) return explain_attach(name, errno);
   if (offloads && !enable_offloads(fd.get()))
-    return Error{ErrorCode::kUnsupportedVersion, "open tap " + name + ": this kernel's taps have virtio headers, but not of 12 bytes with TCP " +
+    return Error{ErrorCode::kUnsupportedVersion, "open tap " + name +
+                                                     ": this kernel's taps have virtio headers, but not of 12 bytes with TCP " +
                                                      "segmentation (Linux 2.6.32 or newer is needed)"};
   return std::unique_ptr<Tap>{new Tap{name, std::move(fd), offloads}};
 }

@@ -20,9 +20,9 @@ class Tap final : public PacketPort {
  public:
   static constexpr std::size_t kMaxFrameBytes = 65'550;
 
-  // Opens an existing tap, with virtio-net headers where the kernel has them, without packet information, non-blocking. What an earlier user
-  // left on is turned off. One clear error each, with the mend: no /dev/net/tun, no such interface (kUnavailable), not a tap (kInvalid), in
-  // use (kFailed), no permission (kFailed), bad name (kInvalid).
+  // Opens an existing tap, with virtio-net headers where the kernel has them, without packet information, non-blocking. What an earlier
+  // user left on is turned off. One clear error each, with the mend: no /dev/net/tun, no such interface (kUnavailable), not a tap
+  // (kInvalid), in use (kFailed), no permission (kFailed), bad name (kInvalid).
   static Result<std::unique_ptr<Tap>> open(const std::string& name, TapOptions options = {});
 
   bool offloads() const override { return offloads_; }

@@ -139,8 +139,8 @@ class EgressGate final : public NetBackend {
   std::optional<Instant> last_pump_;
   std::optional<Instant> unconfirmed_since_;
   bool room_wanted_ = false;
-  bool sending_ = false;        // the ring's first frame is at the port right now
-  bool front_dropped_ = false;  // ... and was dropped meanwhile: gone, whatever the port says
+  bool sending_ = false;                      // the ring's first frame is at the port right now
+  bool front_dropped_ = false;                // ... and was dropped meanwhile: gone, whatever the port says
   std::optional<Offloads> receive_offloads_;  // for the port, which has not heard of them yet
   EgressGateStats stats_;
 };

@@ -75,7 +75,8 @@ class DeviceManager {
   static constexpr std::uint32_t kFirstVirtioGsi = 5;
   static constexpr std::uint32_t kLastGsi = 23;  // of the in-kernel IOAPIC's 24 pins
 
-  // kInvalid: a backend is missing, a MAC is a group address, too many queue pairs, or more devices than GSIs. `device_loop` outlives the result.
+  // kInvalid: a backend is missing, a MAC is a group address, too many queue pairs, or more devices than GSIs. `device_loop` outlives the
+  // result.
   static Result<std::unique_ptr<DeviceManager>> create(DevicesConfig config, std::shared_ptr<GuestMemory> memory, EventLoop& device_loop);
   // Takes the devices off the loop first, and guest memory out of the disks' hands; if the loop does not answer within 5 s they live as
   // long as the loop does.

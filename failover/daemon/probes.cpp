@@ -16,8 +16,10 @@ constexpr const char* kThisProgram = "/proc/self/exe";
 
 Result<std::unique_ptr<Probes>> Probes::start(EventLoop& loop, const DaemonConfig& config, ProbeProcess::Report report) {
   auto probes = std::make_unique<Probes>();
-  US_ASSIGN(auto nic, ProbeProcess::start(
-                          loop, {.path = ProbePath::kServiceNic, .command = {kThisProgram, "probe-nic", config.net.service_nic}}, report));
+  US_ASSIGN(auto nic, ProbeProcess::start(loop,
+                                          {.path = ProbePath::kServiceNic,
+                                           .command = {kThisProgram, "probe-nic", config.net.service_nic, "--tap", config.net.tap}},
+                                          report));
   probes->processes_.push_back(std::move(nic));
   US_ASSIGN(auto storage,
             ProbeProcess::start(loop, {.path = ProbePath::kStorage, .command = {kThisProgram, "probe-storage", config.state_dir.string()}},
@@ -26,8 +28,8 @@ Result<std::unique_ptr<Probes>> Probes::start(EventLoop& loop, const DaemonConfi
   return probes;
 }
 
-int run_nic_probe(const std::string& interface) {
-  NicProbe probe{interface};
+int run_nic_probe(const std::string& interface, const std::string& tap) {
+  NicProbe probe{interface, tap};
   return run_probe(ProbePath::kServiceNic, kNicPeriod, STDOUT_FILENO, [&] { return probe.exercise(); });
 }
 

@@ -23,7 +23,7 @@ class Probes {
 };
 
 // What these processes run: until the daemon is gone.
-int run_nic_probe(const std::string& interface);
+int run_nic_probe(const std::string& interface, const std::string& tap);
 int run_storage_probe(const std::string& directory);
 
 }  // namespace understudy

@@ -1,4 +1,5 @@
-// What a frame leaves to whoever passes it on: a checksum to finish, a segmentation to do (virtio 1.2, 5.1.6, and the kernel's vnet header).
+// What a frame leaves to whoever passes it on: a checksum to finish, a segmentation to do (virtio 1.2, 5.1.6, and the kernel's vnet
+// header).
 //
 // Plain data from a guest or from a host's kernel; neither is trusted. Numbers are little-endian, as are all hosts of ours.
 #pragma once

@@ -45,7 +45,7 @@ class FakePort final : public PacketPort {
 
   const std::vector<Bytes>& sent() const { return sent_; }
   std::vector<Bytes>& sent() { return sent_; }
-  const std::vector<FrameOffload>& sent_offloads() const { return sent_offloads_; }  // of every frame ever sent
+  const std::vector<FrameOffload>& sent_offloads() const { return sent_offloads_; }    // of every frame ever sent
   const std::vector<Offloads>& receive_offloads() const { return receive_offloads_; }  // as set, one after another
   void arrive(Bytes frame, const FrameOffload& offload = {}) { arriving_.emplace_back(std::move(frame), offload); }
   void set_room(std::size_t frames) { room_ = frames; }

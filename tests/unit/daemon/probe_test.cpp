@@ -52,6 +52,21 @@ TEST(NicProbe, Judgement) {
   }
 }
 
+TEST(NicProbe, TheGuestsTapIsPartOfThePath) {
+  const NicSnapshot good{.present = true, .up = true, .running = true, .tx_packets = 0, .tx_errors = 0};
+  EXPECT_EQ(judge_tap("tap-guest", good).health, Health::kHealthy);
+  const struct {
+    NicSnapshot now;
+    const char* says;
+  } cases[] = {{{}, "tap-guest: no such interface"},
+               {{.present = true, .up = false, .running = false}, "tap-guest: is down"},
+               {{.present = true, .up = true, .running = false}, "tap-guest: the daemon does not hold it"}};
+  for (const auto& c : cases) {
+    EXPECT_EQ(judge_tap("tap-guest", c.now).health, Health::kFailed) << c.says;
+    EXPECT_THAT(judge_tap("tap-guest", c.now).text, HasSubstr(c.says));
+  }
+}
+
 TEST(NicProbe, AnInterfaceThatIsNotThereFails) {
   const auto report = NicProbe{"no-such-nic0"}.exercise();
   EXPECT_EQ(report.health, Health::kFailed);

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "net/base/log.h"
+
 namespace understudy {
 namespace {
 
@@ -53,6 +55,36 @@ TEST(WatchedPort, AFrameThatClaimsToBeOurGuestsIsToldAndKeptFromIt) {
   const auto none = port.receive(buffer);
   ASSERT_TRUE(none);
   EXPECT_FALSE(*none);
+}
+
+std::vector<std::string>& logged() {
+  static std::vector<std::string> lines;
+  return lines;
+}
+
+TEST(WatchedPort, APortThatFailsIsToldOnceAndAgainWhenItWorks) {
+  auto scripted = std::make_unique<ScriptedPort>();
+  ScriptedPort& inner = *scripted;
+  WatchedPort port{std::move(scripted), kGuest, [] {}};
+  logged().clear();
+  set_log_sink([](Severity, std::string_view event, std::initializer_list<LogField> fields) {
+    logged().emplace_back(event);
+    for (const auto& field : fields) logged().back() += " " + std::string{field.key} + "=" + field.value;
+  });
+  inner.down = true;
+  std::vector<std::byte> buffer(2048);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(port.send({}, frame_from(kGuest)).error().code(), ErrorCode::kUnavailable);
+    EXPECT_EQ(port.receive(buffer).error().code(), ErrorCode::kUnavailable);
+  }
+  inner.down = false;
+  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
+  set_log_sink(nullptr);
+  ASSERT_EQ(logged().size(), 3u);
+  EXPECT_EQ(logged()[0], "the guest's frames can't leave the host reason=down");
+  EXPECT_NE(logged()[1].find("restart this daemon"), std::string::npos);
+  EXPECT_EQ(logged()[2], "the guest's frames leave the host again lost_frames=3");
 }
 
 TEST(WatchedPort, TheFirstFrameThatReallyLeftIsToldOnce) {

@@ -20,7 +20,7 @@ constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
 
 DevicesConfig two_disks_and_a_nic() {
   DevicesConfig config;
-  config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+  config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
   config.blk.push_back({std::make_shared<FakeBlockBackend>(1 << 20)});
   config.blk.push_back({std::make_shared<FakeBlockBackend>(1 << 16, true)});
   return config;
@@ -53,11 +53,22 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   for (const auto& route : interrupts) gsis.push_back(route.gsi);
   EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 9, 5, 6, 7}));
   const auto notifications = manager.notifications();
-  ASSERT_EQ(notifications.size(), 4u);
+  ASSERT_EQ(notifications.size(), 5u);
   EXPECT_EQ(notifications[1].address, GuestPhysicalAddress{0xD000'0050});
   EXPECT_EQ(notifications[1].value, 1u);
-  EXPECT_EQ(notifications[2].address, GuestPhysicalAddress{0xD000'1050});
-  EXPECT_EQ(notifications[2].value, 0u);
+  EXPECT_EQ(notifications[2].value, 2u) << "virtio-net's control queue";
+  EXPECT_EQ(notifications[3].address, GuestPhysicalAddress{0xD000'1050});
+  EXPECT_EQ(notifications[3].value, 0u);
+}
+
+TEST(DeviceManager, NamesWhatTheOtherNodesNetworkMustHaveAlike) {
+  DeviceRig rig;
+  DevicesConfig config;
+  config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>(false), .queue_pairs = 4});
+  const auto made = DeviceManager::create(std::move(config), rig.memory, rig.loop());
+  ASSERT_TRUE(made) << made.error().text();
+  EXPECT_EQ((*made)->device_ids()[1], "net0:52:54:00:12:34:56:4-queue-pairs:tap-without-offloads");
+  EXPECT_EQ((*made)->notifications().size(), 9u);
 }
 
 TEST(DeviceManager, NamesForTheFirmwareWhatNoGuestFindsByItself) {
@@ -82,7 +93,7 @@ TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
   DeviceRig rig;
   const auto with = [&](unsigned nics) {
     DevicesConfig config;
-    for (unsigned i = 0; i < nics; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+    for (unsigned i = 0; i < nics; ++i) config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
     return DeviceManager::create(std::move(config), rig.memory, rig.loop());
   };
   const auto most = with(16);
@@ -166,7 +177,7 @@ TEST(DeviceManager, WhateverTheCallerOfQuiesceIsToldIsWhatHolds) {
   // devices make that moment long.
   DeviceRig rig;
   DevicesConfig config;
-  for (unsigned i = 0; i < 16; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+  for (unsigned i = 0; i < 16; ++i) config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
   const auto manager = *DeviceManager::create(std::move(config), rig.memory, rig.loop());
   const std::byte key{'k'};
   Duration deadline = std::chrono::microseconds{100};

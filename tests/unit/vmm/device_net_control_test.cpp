@@ -58,12 +58,12 @@ TEST_F(NetControlTest, AnswersWhatItDoesNotKnowWithAnError) {
   const std::vector<std::byte> refused[] = {
       {},
       request(3),
-      request(3, 1),             // no such command
-      request(3, 0, 0),          // an acknowledgement has no data
-      request(0, 0, 1),          // reception modes, MAC filters and VLANs are not offered
+      request(3, 1),     // no such command
+      request(3, 0, 0),  // an acknowledgement has no data
+      request(0, 0, 1),  // reception modes, MAC filters and VLANs are not offered
       request(1, 1, 2, 0, 0, 0, 0, 9),
       request(2, 0, 1, 0),
-      request(4, 0, 1, 0),       // not negotiated
+      request(4, 0, 1, 0),  // not negotiated
       request(5, 0, 0, 0, 0, 0, 0, 0, 0, 0),
       request(0x77, 0),
       std::vector<std::byte>(300),
@@ -279,11 +279,13 @@ TEST_F(NetPairsTest, AStateOfAnotherShapeIsRefused) {
 // ---------------------------------------------------------------------------------------------------------------------- steering
 
 TEST(FlowSteering, BothDirectionsAreOneFlow) {
-  const auto frame = [](std::initializer_list<int> bytes) { return [=] {
+  const auto frame = [](std::initializer_list<int> bytes) {
+    return [=] {
       std::vector<std::byte> out;
       for (const int byte : bytes) out.push_back(static_cast<std::byte>(byte));
       return out;
-    }(); };
+    }();
+  };
   const auto tcp6 = [&](int from, int to, int port_from, int port_to, bool vlan) {
     std::vector<std::byte> out(12);
     const auto add = [&](const std::vector<std::byte>& more) { out.insert(out.end(), more.begin(), more.end()); };

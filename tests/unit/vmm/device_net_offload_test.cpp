@@ -64,21 +64,22 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         FromGuest{"plain", {}, true, {}},
         FromGuest{"plain_with_noise", {.header_bytes = 9, .segment_bytes = 9, .checksum_start = 9, .checksum_offset = 9}, true, {}},
-        FromGuest{"unknown_flags_are_ignored", {.flags = 0xfe}, true},
-        FromGuest{"checksum", kUdpChecksum, true},
-        FromGuest{"checksum_not_agreed", kUdpChecksum, false, {}},
-        FromGuest{"checksum_at_the_end", kUdpChecksum, true, kAll, 42},
+        FromGuest{"unknown_flags_are_ignored", {.flags = 0xfe}, true}, FromGuest{"checksum", kUdpChecksum, true},
+        FromGuest{"checksum_not_agreed", kUdpChecksum, false, {}}, FromGuest{"checksum_at_the_end", kUdpChecksum, true, kAll, 42},
         FromGuest{"checksum_beyond_the_end", kUdpChecksum, false, kAll, 41},
         FromGuest{"checksum_starts_beyond", with(kUdpChecksum, [](auto& o) { o.checksum_start = 0xffff; }), false},
         FromGuest{"checksum_offset_beyond", with(kUdpChecksum, [](auto& o) { o.checksum_offset = 0xffff; }), false},
         FromGuest{"checksum_over_the_ethernet_header", with(kUdpChecksum, [](auto& o) { o.checksum_start = 13; }), false},
-        FromGuest{"tcp", kTcp, true},
-        FromGuest{"tcp_ipv6", with(kTcp, [](auto& o) { o.segmentation = FrameOffload::kTcpIpv6; }), true},
+        FromGuest{"tcp", kTcp, true}, FromGuest{"tcp_ipv6", with(kTcp, [](auto& o) { o.segmentation = FrameOffload::kTcpIpv6; }), true},
         FromGuest{"tcp_with_ecn", with(kTcp, [](auto& o) { o.segmentation |= FrameOffload::kEcn; }), true},
         FromGuest{"tcp_not_agreed", kTcp, false, {.checksum = true, .tcp_ipv6 = true}},
-        FromGuest{"ipv6_not_agreed", with(kTcp, [](auto& o) { o.segmentation = FrameOffload::kTcpIpv6; }), false,
+        FromGuest{"ipv6_not_agreed",
+                  with(kTcp, [](auto& o) { o.segmentation = FrameOffload::kTcpIpv6; }),
+                  false,
                   {.checksum = true, .tcp_ipv4 = true}},
-        FromGuest{"ecn_not_agreed", with(kTcp, [](auto& o) { o.segmentation |= FrameOffload::kEcn; }), false,
+        FromGuest{"ecn_not_agreed",
+                  with(kTcp, [](auto& o) { o.segmentation |= FrameOffload::kEcn; }),
+                  false,
                   {.checksum = true, .tcp_ipv4 = true, .tcp_ipv6 = true}},
         FromGuest{"ecn_alone", with(kTcp, [](auto& o) { o.segmentation = FrameOffload::kEcn; }), false},
         FromGuest{"udp_fragmentation", with(kTcp, [](auto& o) { o.segmentation = 3; }), false},
@@ -133,8 +134,8 @@ class NetOffloadTest : public NetTest {};
 TEST_F(NetOffloadTest, OffersThemOnlyWithABackendThatHasThem) {
   EXPECT_EQ(driver_->offered() & (kHostOffloads | kGuestOffloads), kHostOffloads | kGuestOffloads);
   EXPECT_EQ(net_->geometry(), "");
-  auto plain = Net::create({"net1", GuestPhysicalAddress{0xD000'1000}, rig_.memory, &rig_.loop()}, kMac,
-                           std::make_shared<FakeNetBackend>(false), 1);
+  auto plain =
+      Net::create({"net1", GuestPhysicalAddress{0xD000'1000}, rig_.memory, &rig_.loop()}, kMac, std::make_shared<FakeNetBackend>(false), 1);
   ASSERT_TRUE(plain);
   VirtioDriver driver{**plain};
   EXPECT_EQ(driver.offered() & (kHostOffloads | kGuestOffloads | feature(net_wire::kFeatureControlGuestOffloads)), 0u);

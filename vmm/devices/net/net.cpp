@@ -92,9 +92,7 @@ std::optional<unsigned> Net::control_queue() const {
   return 2 * negotiated_pairs();
 }
 
-Offloads Net::receive_offloads() const {
-  return guest_offloads(driver_features() & ~offloads_off_);
-}
+Offloads Net::receive_offloads() const { return guest_offloads(driver_features() & ~offloads_off_); }
 
 bool Net::set_guest_offloads(std::uint64_t wanted) {
   const std::uint64_t agreed = driver_features() & kReceiveOffloads;

@@ -1,6 +1,7 @@
 // From the backend to the guest's receive queues (virtio 1.2, 5.1.6.3 and 5.1.6.4).
 //
-// A frame goes to the queue pair of its flow, or to another that has buffers: one vCPU that gives none back holds up its own frames at most.
+// A frame goes to the queue pair of its flow, or to another that has buffers: one vCPU that gives none back holds up its own frames at
+// most.
 #include <algorithm>
 #include <cstring>
 

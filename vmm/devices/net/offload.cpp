@@ -29,8 +29,7 @@ bool checksum_inside(const FrameOffload& offload, std::size_t frame_bytes) {
 // Of a frame whose checksum lies inside it.
 bool segmentation_sound(const FrameOffload& offload, std::size_t frame_bytes, const Offloads& taken) {
   const auto kind = static_cast<std::uint8_t>(offload.segmentation & ~FrameOffload::kEcn);
-  const bool agreed =
-      (kind == FrameOffload::kTcpIpv4 && taken.tcp_ipv4) || (kind == FrameOffload::kTcpIpv6 && taken.tcp_ipv6);
+  const bool agreed = (kind == FrameOffload::kTcpIpv4 && taken.tcp_ipv4) || (kind == FrameOffload::kTcpIpv6 && taken.tcp_ipv6);
   const bool ecn_agreed = (offload.segmentation & FrameOffload::kEcn) == 0 || taken.ecn;
   return agreed && ecn_agreed && offload.segment_bytes > 0 && offload.checksum_offset == kTcpChecksumOffset &&
          offload.checksum_start + kTcpHeaderBytes <= frame_bytes;
@@ -54,7 +53,8 @@ void finish_checksum(MutableBytes frame, std::size_t start, std::size_t offset) 
 }  // namespace
 
 Offloads host_offloads(std::uint64_t features) {
-  return offloads_of(features, net_wire::kFeatureChecksum, net_wire::kFeatureHostTso4, net_wire::kFeatureHostTso6, net_wire::kFeatureHostEcn);
+  return offloads_of(features, net_wire::kFeatureChecksum, net_wire::kFeatureHostTso4, net_wire::kFeatureHostTso6,
+                     net_wire::kFeatureHostEcn);
 }
 
 Offloads guest_offloads(std::uint64_t features) {

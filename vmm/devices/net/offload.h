@@ -19,8 +19,8 @@ Offloads guest_offloads(std::uint64_t features);  // what the host may leave to 
 // the agreement, or it points outside the frame.
 std::optional<FrameOffload> offload_to_host(const FrameOffload& given, std::size_t frame_bytes, const Offloads& taken);
 
-// The same for a frame to the guest. A checksum that the guest does not take on is finished in the frame. nullopt: it can't be given to this
-// guest, such as a frame that was not segmented while an earlier driver took that on.
+// The same for a frame to the guest. A checksum that the guest does not take on is finished in the frame. nullopt: it can't be given to
+// this guest, such as a frame that was not segmented while an earlier driver took that on.
 std::optional<FrameOffload> offload_to_guest(const FrameOffload& given, MutableBytes frame, const Offloads& taken);
 
 }  // namespace understudy
