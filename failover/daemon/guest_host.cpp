@@ -29,6 +29,9 @@ class Host final : public GuestHost {
   Result<void> open() {
     const auto& net = deps_.config.net;
     US_ASSIGN(auto tap, Tap::open(net.tap));
+    if (!tap->offloads())
+      log(Severity::kWarning, "this kernel's taps know no offloads: the guest is offered none, and a peer that has them is refused",
+          {{"tap", net.tap}});
     const GuestAddress address{.mac = net.mac, .ipv4 = net.guest_ip, .ipv6 = std::nullopt};
     auto gap = [this](Instant, Duration length) {
       deps_.node_loop.post([this, length] {

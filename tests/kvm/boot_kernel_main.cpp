@@ -30,7 +30,7 @@ struct Options {
 void add_devices(const Options& options, DevicesConfig& devices) {
   for (unsigned i = 0; i < options.nets; ++i) {
     const MacAddress mac{{0x52, 0x54, 0, 0, 0, static_cast<std::uint8_t>(i)}};
-    devices.net.push_back({mac, std::make_shared<MemoryNet>()});
+    devices.net.push_back({.mac = mac, .backend = std::make_shared<MemoryNet>(), .queue_pairs = options.machine.vcpu_count});
   }
   constexpr std::size_t kDiskBytes = std::size_t{1} << 20;
   for (unsigned i = 0; i < options.disks; ++i)
@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   app.add_option("--vcpus", options.machine.vcpu_count, "1 to 8");
   app.add_option("--memory-mib", options.memory_mib, "guest memory");
   app.add_option("--disks", options.disks, "disks of 1 MiB");
-  app.add_option("--nets", options.nets, "networks that lead nowhere");
+  app.add_option("--nets", options.nets, "networks that lead nowhere, with a queue pair a vCPU");
   app.add_option("--press-power-at", options.press_power_at, "presses the power button once the console has shown this text");
   app.add_option("--seconds", options.seconds, "how long the guest may run");
   CLI11_PARSE(app, argc, argv);
