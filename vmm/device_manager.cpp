@@ -9,11 +9,13 @@
 #include "net/base/log.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/rng/rng.h"
 
 namespace understudy {
 namespace {
 
 constexpr auto kDetachPatience = std::chrono::seconds{5};
+constexpr std::size_t kAlwaysThere = 1;  // of virtio devices, configured or not
 
 // Left out: the PC's real-time clock and coprocessor, which a guest may look for.
 bool is_free_gsi(std::uint32_t gsi) { return gsi != 8 && gsi != 13; }
@@ -31,6 +33,7 @@ struct DeviceManager::Devices {
   std::unique_ptr<Serial> serial;
   std::vector<std::unique_ptr<Net>> nets;
   std::vector<std::unique_ptr<Blk>> blks;
+  std::unique_ptr<Rng> rng;
   std::vector<std::string> geometries;
   // In creation order.
   std::vector<Device*> all;
@@ -55,10 +58,10 @@ struct DeviceManager::Devices {
 Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig config, std::shared_ptr<GuestMemory> memory,
                                                              EventLoop& device_loop) {
   US_CHECK(memory != nullptr);
-  const std::size_t virtio_count = config.net.size() + config.blk.size();
-  if (virtio_count > virtio_gsis().size())
-    return Error{ErrorCode::kInvalid,
-                 fmt::format("{} network and disk devices: a machine has interrupts for {}", virtio_count, virtio_gsis().size())};
+  const std::size_t configured_count = config.net.size() + config.blk.size();
+  const std::size_t room = virtio_gsis().size() - kAlwaysThere;
+  if (configured_count > room)
+    return Error{ErrorCode::kInvalid, fmt::format("{} network and disk devices: a machine has interrupts for {}", configured_count, room)};
   auto devices = std::make_shared<Devices>();
 
   US_ASSIGN(auto serial_interrupt, InterruptLine::create());
@@ -88,6 +91,8 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
     const Blk& made = *devices->blks.back();
     US_TRY(place(*devices->blks.back(), fmt::format("blk{}:{}{}", i, made.capacity_bytes(), made.read_only() ? ":ro" : "")));
   }
+  US_ASSIGN(devices->rng, Rng::create(next_slot("rng0")));
+  US_TRY(place(*devices->rng, "rng0"));
   return std::unique_ptr<DeviceManager>{new DeviceManager{std::move(devices), device_loop}};
 }
 

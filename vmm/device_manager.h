@@ -1,6 +1,7 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, then the net devices, then the blk devices, as configured. Both nodes of a pair must configure the same (device_ids()).
+// Order: serial0, then the net devices, then the blk devices, as configured, then rng0. Both nodes of a pair must configure the same
+// (device_ids()).
 // Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8 and 13, the PC's clock and coprocessor,
 // left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4).
 //
@@ -84,9 +85,9 @@ class DeviceManager {
 
   std::vector<InterruptRoute> interrupts() const;
   std::vector<NotifyRoute> notifications() const;
-  // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space; empty without virtio devices.
+  // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space.
   std::string kernel_command_line() const;
-  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only).
+  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only), "rng0".
   std::vector<std::string> device_ids() const;
   Serial& serial();
 

@@ -15,6 +15,7 @@
 #include "vmm/device_manager.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/rng/rng.h"
 #include "vmm/devices/serial/serial.h"
 
 namespace understudy {
@@ -189,13 +190,34 @@ class BlkSpecimen final : public VirtioSpecimen {
   std::uint16_t first_ = 0;
 };
 
+class RngSpecimen final : public VirtioSpecimen {
+ public:
+  RngSpecimen() { own(std::move(*Rng::create(slot("rng0"), host_entropy, {.bytes_per_interval = 64, .interval = std::chrono::hours{1}}))); }
+  bool step(unsigned number) override {
+    if (number < kNegotiationSteps) return negotiate(number);
+    switch (number - kNegotiationSteps) {
+      case 0:
+        rings_[0].add({{kData, 64, true}});
+        kick(0);
+        return true;
+      case 1:
+        driver_->take_interrupt_status();
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
 using Make = std::unique_ptr<Specimen> (*)();
 template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {
-    {"serial", make_specimen<SerialSpecimen>}, {"net", make_specimen<NetSpecimen>}, {"blk", make_specimen<BlkSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {{"serial", make_specimen<SerialSpecimen>},
+                                                {"net", make_specimen<NetSpecimen>},
+                                                {"blk", make_specimen<BlkSpecimen>},
+                                                {"rng", make_specimen<RngSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {
