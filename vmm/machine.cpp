@@ -53,6 +53,13 @@ std::span<std::byte, kPageSizeBytes> Machine::page_for_writing(PageIndex page) {
   return parts_->memory->file().subspan(page.raw() * kPageSizeBytes).first<kPageSizeBytes>();
 }
 
+std::size_t Machine::absent_run(PageIndex page, std::size_t limit) const { return parts_->memory->absent_run(page, limit); }
+
+void Machine::zero_pages(PageIndex first, std::size_t count) {
+  US_CHECK(parts_->life != Parts::Life::kRunning);
+  parts_->memory->zero(first, count);
+}
+
 Result<void> Machine::start_tracking() { return parts_->tracker->start(); }
 Result<void> Machine::stop_tracking() { return parts_->tracker->stop(); }
 Result<void> Machine::harvest(PageSet& into) { return parts_->tracker->harvest(into); }

@@ -58,6 +58,8 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   std::size_t page_count() const override;
   std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const override;
   std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) override;
+  std::size_t absent_run(PageIndex page, std::size_t limit) const override;
+  void zero_pages(PageIndex first, std::size_t count) override;
   Result<void> start_tracking() override;
   Result<void> stop_tracking() override;
   Result<void> pause(Duration deadline) override;
