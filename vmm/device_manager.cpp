@@ -7,6 +7,7 @@
 
 #include "net/base/check.h"
 #include "net/base/log.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/rng/rng.h"
@@ -15,7 +16,7 @@ namespace understudy {
 namespace {
 
 constexpr auto kDetachPatience = std::chrono::seconds{5};
-constexpr std::size_t kAlwaysThere = 1;  // of virtio devices, configured or not
+constexpr std::size_t kAlwaysThere = 2;  // of virtio devices, configured or not
 
 // Left out: the PC's real-time clock and coprocessor, which a guest may look for.
 bool is_free_gsi(std::uint32_t gsi) { return gsi != 8 && gsi != 13; }
@@ -34,6 +35,7 @@ struct DeviceManager::Devices {
   std::vector<std::unique_ptr<Net>> nets;
   std::vector<std::unique_ptr<Blk>> blks;
   std::unique_ptr<Rng> rng;
+  std::unique_ptr<Balloon> balloon;
   std::vector<std::string> geometries;
   // In creation order.
   std::vector<Device*> all;
@@ -93,6 +95,8 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
   }
   US_ASSIGN(devices->rng, Rng::create(next_slot("rng0")));
   US_TRY(place(*devices->rng, "rng0"));
+  US_ASSIGN(devices->balloon, Balloon::create(next_slot("balloon0"), config.balloon_pages));
+  US_TRY(place(*devices->balloon, "balloon0"));
   return std::unique_ptr<DeviceManager>{new DeviceManager{std::move(devices), device_loop}};
 }
 
@@ -111,6 +115,7 @@ DeviceManager::~DeviceManager() {
 Bus& DeviceManager::port_bus() { return devices_->ports; }
 Bus& DeviceManager::mmio_bus() { return devices_->mmio; }
 Serial& DeviceManager::serial() { return *devices_->serial; }
+Balloon& DeviceManager::balloon() { return *devices_->balloon; }
 std::vector<std::string> DeviceManager::device_ids() const { return devices_->geometries; }
 
 std::vector<InterruptRoute> DeviceManager::interrupts() const {

@@ -1,7 +1,7 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, then the net devices, then the blk devices, as configured, then rng0. Both nodes of a pair must configure the same
-// (device_ids()).
+// Order: serial0, then the net devices, then the blk devices, as configured, then rng0 and balloon0. Both nodes of a pair must configure
+// the same (device_ids()).
 // Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8 and 13, the PC's clock and coprocessor,
 // left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4).
 //
@@ -40,6 +40,7 @@ struct DevicesConfig {
   Serial::Sink serial_sink;  // may be empty: output vanishes
   std::vector<NetDeviceConfig> net;
   std::vector<BlkDeviceConfig> blk;
+  std::uint64_t balloon_pages = 0;  // of 4 KiB, that a fresh guest is asked to give back (Balloon::set_target)
 };
 
 // To be registered as KVM_IRQFD, and listed in the guest's MP table as edge-triggered, active high.
@@ -61,6 +62,8 @@ struct DeviceCounters {
   std::uint64_t refused_transmits = 0;   // frames against virtio's rules
   std::uint64_t refused_receives = 0;    // frames that fit no buffer of the guest
 };
+
+class Balloon;
 
 class DeviceManager {
  public:
@@ -87,9 +90,10 @@ class DeviceManager {
   std::vector<NotifyRoute> notifications() const;
   // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space.
   std::string kernel_command_line() const;
-  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only), "rng0".
+  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only), "rng0", "balloon0".
   std::vector<std::string> device_ids() const;
   Serial& serial();
+  Balloon& balloon();
 
   // Since when a disk's backend holds the oldest request that it did not complete: evidence of the host's storage. Any thread.
   std::optional<Instant> oldest_disk_request() const;

@@ -5,6 +5,7 @@
 #include "net/base/check.h"
 #include "vmm/boot/loader.h"
 #include "vmm/boot/long_mode.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/machine_parts.h"
 
 namespace understudy {
@@ -119,6 +120,13 @@ std::uint64_t Machine::exits() const {
   std::uint64_t total = 0;
   for (const auto& vcpu : parts_->vcpus) total += vcpu->exits();
   return total;
+}
+
+Result<void> Machine::set_balloon_target(std::uint64_t pages) { return parts_->devices->balloon().set_target(pages); }
+
+Machine::BalloonPages Machine::balloon() const {
+  const Balloon& balloon = parts_->devices->balloon();
+  return {balloon.target_pages(), balloon.actual_pages()};
 }
 
 std::size_t Machine::serial_input(ConstBytes bytes) { return parts_->devices->serial().receive(bytes); }

@@ -78,6 +78,14 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   std::optional<MachineEvent> event() const;
   // Exits from the guest so far, over all vCPUs: evidence that they live. Any thread.
   std::uint64_t exits() const;
+  // How many pages (4 KiB) the guest is asked to give back: Balloon::set_target(). Any thread.
+  Result<void> set_balloon_target(std::uint64_t pages);
+  // What it was asked for, and says it gave back. Any thread.
+  struct BalloonPages {
+    std::uint64_t target = 0;
+    std::uint64_t actual = 0;
+  };
+  BalloonPages balloon() const;
   // Offers bytes to the guest's serial port; returns how many it took. Any thread.
   std::size_t serial_input(ConstBytes bytes);
 

@@ -8,10 +8,12 @@ target_sources(understudy_vmm PRIVATE
   devices/virtio/virtio_mmio_state.cpp
   devices/net/net.cpp
   devices/blk/blk.cpp
-  devices/rng/rng.cpp)
+  devices/rng/rng.cpp
+  devices/balloon/balloon.cpp)
 understudy_schemas(understudy_vmm
   vmm/devices/serial/state.capnp
   vmm/devices/virtio/state.capnp
   vmm/devices/net/state.capnp
   vmm/devices/blk/state.capnp
-  vmm/devices/rng/state.capnp)
+  vmm/devices/rng/state.capnp
+  vmm/devices/balloon/state.capnp)

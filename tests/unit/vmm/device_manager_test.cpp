@@ -37,23 +37,24 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   DeviceManager& manager = **made;
-  EXPECT_EQ(manager.device_ids(), (std::vector<std::string>{"serial0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro", "rng0"}));
+  EXPECT_EQ(manager.device_ids(),
+            (std::vector<std::string>{"serial0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro", "rng0", "balloon0"}));
   EXPECT_EQ(manager.kernel_command_line(),
             " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7"
-            " virtio_mmio.device=4K@0xd0003000:9");
-  const std::uint32_t types[] = {1, 2, 2, 4};
-  for (std::uint64_t i = 0; i < 4; ++i) EXPECT_EQ(read_bus(manager.mmio_bus(), 0xD000'0000 + 0x1000 * i + VIRTIO_MMIO_DEVICE_ID), types[i]);
+            " virtio_mmio.device=4K@0xd0003000:9 virtio_mmio.device=4K@0xd0004000:10");
+  const std::uint32_t types[] = {1, 2, 2, 4, 5};
+  for (std::uint64_t i = 0; i < 5; ++i) EXPECT_EQ(read_bus(manager.mmio_bus(), 0xD000'0000 + 0x1000 * i + VIRTIO_MMIO_DEVICE_ID), types[i]);
   std::byte status{};
   manager.port_bus().read(0x3F8 + UART_LSR, {&status, 1});
   EXPECT_EQ(status, std::byte{UART_LSR_TEMT | UART_LSR_THRE});
   EXPECT_EQ(manager.counters().unclaimed_accesses, 0u);
 
   const auto interrupts = manager.interrupts();
-  ASSERT_EQ(interrupts.size(), 5u);
+  ASSERT_EQ(interrupts.size(), 6u);
   for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(interrupts[i].gsi, 4 + i);
   EXPECT_EQ(interrupts[4].gsi, 9u);
   const auto notifications = manager.notifications();
-  ASSERT_EQ(notifications.size(), 5u);
+  ASSERT_EQ(notifications.size(), 8u);
   EXPECT_EQ(notifications[1].address, GuestPhysicalAddress{0xD000'0050});
   EXPECT_EQ(notifications[1].value, 1u);
   EXPECT_EQ(notifications[2].address, GuestPhysicalAddress{0xD000'1050});
@@ -67,14 +68,14 @@ TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
     for (unsigned i = 0; i < nics; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
     return DeviceManager::create(std::move(config), rig.memory, rig.loop());
   };
-  const auto most = with(16);
+  const auto most = with(15);
   ASSERT_TRUE(most);
   std::vector<std::uint32_t> gsis;
   for (const auto& route : (*most)->interrupts()) gsis.push_back(route.gsi);
   EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
-  const auto too_many = with(17);
+  const auto too_many = with(16);
   ASSERT_FALSE(too_many);
-  EXPECT_THAT(too_many.error().text(), HasSubstr("17"));
+  EXPECT_THAT(too_many.error().text(), HasSubstr("16"));
 }
 
 TEST(DeviceManager, RefusesBadConfiguration) {
@@ -148,7 +149,7 @@ TEST(DeviceManager, WhateverTheCallerOfQuiesceIsToldIsWhatHolds) {
   // devices make that moment long.
   DeviceRig rig;
   DevicesConfig config;
-  for (unsigned i = 0; i < 16; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
+  for (unsigned i = 0; i < 15; ++i) config.net.push_back({kMac, std::make_shared<FakeNetBackend>()});
   const auto manager = *DeviceManager::create(std::move(config), rig.memory, rig.loop());
   const std::byte key{'k'};
   Duration deadline = std::chrono::microseconds{100};

@@ -13,6 +13,7 @@
 #include "tests/unit/vmm/device_rig.h"
 #include "tests/unit/vmm/virtio_driver.h"
 #include "vmm/device_manager.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/rng/rng.h"
@@ -209,6 +210,38 @@ class RngSpecimen final : public VirtioSpecimen {
   }
 };
 
+class BalloonSpecimen final : public VirtioSpecimen {
+ public:
+  BalloonSpecimen() {
+    rings_.emplace_back(*rig.memory, kRing + 2 * DriverRing::kBytes, 16);
+    own(std::move(*Balloon::create(slot("balloon0"), 3)));
+  }
+  bool step(unsigned number) override {
+    if (number < kNegotiationSteps) return negotiate(number);
+    switch (number - kNegotiationSteps) {
+      case 0:
+        static_cast<Balloon&>(*virtio_).set_target(7).value();
+        return true;
+      case 1:
+        rings_[0].add({{kData, 4}});
+        kick(0);
+        return true;
+      case 2:
+        rings_[2].add({{kData + 0x1000, 0x2000, true}});
+        kick(2);
+        return true;
+      case 3:
+        driver_->write(VirtioMmio::kConfigOffset + 4, 5);
+        return true;
+      case 4:
+        driver_->take_interrupt_status();
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
 using Make = std::unique_ptr<Specimen> (*)();
 template <class T>
 std::unique_ptr<Specimen> make_specimen() {
@@ -217,7 +250,8 @@ std::unique_ptr<Specimen> make_specimen() {
 const std::map<std::string, Make> kSpecimens = {{"serial", make_specimen<SerialSpecimen>},
                                                 {"net", make_specimen<NetSpecimen>},
                                                 {"blk", make_specimen<BlkSpecimen>},
-                                                {"rng", make_specimen<RngSpecimen>}};
+                                                {"rng", make_specimen<RngSpecimen>},
+                                                {"balloon", make_specimen<BalloonSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {
