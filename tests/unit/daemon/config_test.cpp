@@ -82,6 +82,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"no such CPU model", "vcpus = 2", "cpu_model = \"i386\"",
        "b.toml:10: [vm] cpu_model: expected one of host, x86-64-v2, x86-64-v3, x86-64-v4, found \"i386\""},
       {"out of range", "vcpus = 2", "vcpus = 9", "b.toml:10: [vm] vcpus: expected a whole number from 1 to 8, found 9"},
+      {"balloon as large as the guest", "vcpus = 2", "balloon_mib = 128",
+       "b.toml:10: [vm] balloon_mib: expected a whole number from 0 to 127, found 128"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
@@ -110,6 +112,13 @@ TEST(Config, OptionalTablesMayBeAbsent) {
   const auto config = parse_config(replaced("[timing]\nepoch_ms = 20", ""), "b.toml");
   ASSERT_TRUE(config) << config.error().text();
   EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{25});
+}
+
+TEST(Config, AGuestMayBeAskedToGiveBackMemory) {
+  EXPECT_EQ(parse_config(kWhole, "b.toml")->vm.balloon_bytes, 0u);
+  const auto config = parse_config(replaced("vcpus = 2", "balloon_mib = 32"), "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->vm.balloon_bytes, std::uint64_t{32} << 20);
 }
 
 TEST(Config, AnAbsentFileIsNamed) {
