@@ -11,6 +11,7 @@
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/rng/rng.h"
+#include "vmm/devices/rtc/rtc.h"
 
 namespace understudy {
 namespace {
@@ -36,6 +37,7 @@ struct DeviceManager::Devices {
   std::vector<std::unique_ptr<Blk>> blks;
   std::unique_ptr<Rng> rng;
   std::unique_ptr<Balloon> balloon;
+  std::unique_ptr<Rtc> rtc;
   std::vector<std::string> geometries;
   // In creation order.
   std::vector<Device*> all;
@@ -97,6 +99,10 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
   US_TRY(place(*devices->rng, "rng0"));
   US_ASSIGN(devices->balloon, Balloon::create(next_slot("balloon0"), config.balloon_pages));
   US_TRY(place(*devices->balloon, "balloon0"));
+  US_ASSIGN(devices->rtc, Rtc::create("rtc0", device_loop, memory->page_count() * kPageSizeBytes));
+  devices->all.push_back(devices->rtc.get());
+  devices->geometries.emplace_back("rtc0");
+  US_TRY(devices->ports.add(kRtcPort, Rtc::kPortCount, *devices->rtc));
   return std::unique_ptr<DeviceManager>{new DeviceManager{std::move(devices), device_loop}};
 }
 
@@ -107,6 +113,7 @@ DeviceManager::~DeviceManager() {
   const bool detached = loop_.post_and_wait(
       [devices = devices_] {
         for (VirtioMmio* const device : devices->virtio) device->detach();
+        devices->rtc->detach();
       },
       kDetachPatience);
   if (!detached) log(Severity::kError, "device loop does not answer, its devices stay until it does");
@@ -122,6 +129,7 @@ std::vector<InterruptRoute> DeviceManager::interrupts() const {
   std::vector<InterruptRoute> routes{{devices_->serial->interrupt().fd(), kSerialGsi}};
   const auto gsis = virtio_gsis();
   for (std::size_t i = 0; i < devices_->virtio.size(); ++i) routes.push_back({devices_->virtio[i]->interrupt().fd(), gsis[i]});
+  routes.push_back({devices_->rtc->interrupt().fd(), kRtcGsi});
   return routes;
 }
 

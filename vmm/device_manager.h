@@ -1,9 +1,10 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, then the net devices, then the blk devices, as configured, then rng0 and balloon0. Both nodes of a pair must configure
-// the same (device_ids()).
+// Order: serial0, then the net devices, then the blk devices, as configured, then rng0, balloon0 and rtc0. Both nodes of a pair must
+// configure the same (device_ids()).
 // Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8 and 13, the PC's clock and coprocessor,
-// left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4).
+// left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), rtc0 its clock (port 0x70,
+// GSI 8).
 //
 // Devices are made quiesced: nothing moves until the first resume(), for a fresh guest as well.
 //
@@ -71,6 +72,8 @@ class DeviceManager {
   static constexpr std::uint64_t kMmioWindowBytes = 4096;
   static constexpr std::uint64_t kSerialPort = 0x3F8;
   static constexpr std::uint32_t kSerialGsi = 4;
+  static constexpr std::uint64_t kRtcPort = 0x70;
+  static constexpr std::uint32_t kRtcGsi = 8;
   static constexpr std::uint32_t kFirstVirtioGsi = 5;
   static constexpr std::uint32_t kLastGsi = 23;  // of the in-kernel IOAPIC's 24 pins
 
@@ -90,7 +93,8 @@ class DeviceManager {
   std::vector<NotifyRoute> notifications() const;
   // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space.
   std::string kernel_command_line() const;
-  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only), "rng0", "balloon0".
+  // In creation order, with geometry: "serial0", "net0:52:54:00:12:34:56", "blk0:67108864" (":ro" when read-only), "rng0", "balloon0",
+  // "rtc0".
   std::vector<std::string> device_ids() const;
   Serial& serial();
   Balloon& balloon();

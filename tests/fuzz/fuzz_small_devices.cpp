@@ -1,8 +1,8 @@
 // The small devices under a hostile guest. The first byte chooses: virtio-rng or virtio-balloon, whole, with registers, ring content,
-// kicks, target changes, and save and restore in between.
+// kicks, target changes, and save and restore in between; or the real-time clock's chip, with time in the input's hands.
 //
 // Must never happen: a crash, a random byte outside the guest's buffers, a page given back that no buffer named, a twin that saves
-// something else than it restored.
+// something else than it restored, a clock that tells a time that is none or waits for what has passed.
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -18,6 +18,7 @@
 #include "net/base/event_loop.h"
 #include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/rng/rng.h"
+#include "vmm/devices/rtc/mc146818.h"
 
 namespace understudy {
 namespace {
@@ -252,12 +253,58 @@ void run_virtio(InputReader input, bool is_rng) {
   }
 }
 
+void run_clock(InputReader input) {
+  constexpr std::int64_t kStart = 1'700'000'000'000'000'000;
+  std::int64_t now = 0;
+  Mc146818 chip{kStart, std::uint64_t{1} << 30};
+  while (!input.done()) {
+    const std::uint8_t index = input.byte() % 4 == 0 ? input.byte() : input.byte() % 14;
+    switch (input.byte() % 6) {
+      case 0:
+      case 1:
+        chip.write(index, input.byte(), now);
+        break;
+      case 2:
+        (void)chip.read(index, now);
+        break;
+      case 3:
+        now += input.take<std::uint32_t>();
+        break;
+      case 4:
+        now += std::int64_t{input.take<std::uint16_t>()} * 1'000'000'000;
+        break;
+      default: {
+        // A twin is the same chip, however its time began.
+        const std::int64_t wall = chip.wall_ns(now);
+        Mc146818 twin{0, 0};
+        twin.restore(chip.registers(), wall, 5);
+        US_CHECK(twin.wall_ns(5) == wall && twin.registers() == chip.registers());
+        chip = twin;
+        now = 5;
+      }
+    }
+    US_CHECK(chip.wall_ns(now) >= Mc146818::kEarliestNs && chip.wall_ns(now) <= Mc146818::kLatestNs);
+    chip.advance(now);
+    if (const auto next = chip.next_event(now)) {
+      US_CHECK(*next > now);
+      Mc146818 later = chip;
+      later.advance(*next);
+      US_CHECK(later.interrupt_pending());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace understudy
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace understudy;
   InputReader input{data, size};
-  run_virtio(input, input.byte() % 2 == 0);
+  const std::uint8_t choice = input.byte();
+  if (choice % 4 == 3) {
+    run_clock(input);
+  } else {
+    run_virtio(input, choice % 2 == 0);
+  }
   return 0;
 }

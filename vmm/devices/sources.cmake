@@ -9,11 +9,14 @@ target_sources(understudy_vmm PRIVATE
   devices/net/net.cpp
   devices/blk/blk.cpp
   devices/rng/rng.cpp
-  devices/balloon/balloon.cpp)
+  devices/balloon/balloon.cpp
+  devices/rtc/mc146818.cpp
+  devices/rtc/rtc.cpp)
 understudy_schemas(understudy_vmm
   vmm/devices/serial/state.capnp
   vmm/devices/virtio/state.capnp
   vmm/devices/net/state.capnp
   vmm/devices/blk/state.capnp
   vmm/devices/rng/state.capnp
-  vmm/devices/balloon/state.capnp)
+  vmm/devices/balloon/state.capnp
+  vmm/devices/rtc/state.capnp)

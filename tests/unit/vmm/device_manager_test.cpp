@@ -38,7 +38,7 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   ASSERT_TRUE(made) << made.error().text();
   DeviceManager& manager = **made;
   EXPECT_EQ(manager.device_ids(),
-            (std::vector<std::string>{"serial0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro", "rng0", "balloon0"}));
+            (std::vector<std::string>{"serial0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro", "rng0", "balloon0", "rtc0"}));
   EXPECT_EQ(manager.kernel_command_line(),
             " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7"
             " virtio_mmio.device=4K@0xd0003000:9 virtio_mmio.device=4K@0xd0004000:10");
@@ -50,7 +50,8 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   EXPECT_EQ(manager.counters().unclaimed_accesses, 0u);
 
   const auto interrupts = manager.interrupts();
-  ASSERT_EQ(interrupts.size(), 6u);
+  ASSERT_EQ(interrupts.size(), 7u);
+  EXPECT_EQ(interrupts[6].gsi, 8u);
   for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(interrupts[i].gsi, 4 + i);
   EXPECT_EQ(interrupts[4].gsi, 9u);
   const auto notifications = manager.notifications();
@@ -72,7 +73,7 @@ TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
   ASSERT_TRUE(most);
   std::vector<std::uint32_t> gsis;
   for (const auto& route : (*most)->interrupts()) gsis.push_back(route.gsi);
-  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
+  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 8}));
   const auto too_many = with(16);
   ASSERT_FALSE(too_many);
   EXPECT_THAT(too_many.error().text(), HasSubstr("16"));

@@ -17,6 +17,7 @@
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/rng/rng.h"
+#include "vmm/devices/rtc/rtc.h"
 #include "vmm/devices/serial/serial.h"
 
 namespace understudy {
@@ -242,16 +243,48 @@ class BalloonSpecimen final : public VirtioSpecimen {
   }
 };
 
+class RtcSpecimen final : public Specimen {
+ public:
+  ~RtcSpecimen() override {
+    rig.on_loop([&] { rtc_->detach(); });
+  }
+  Device& device() override { return *rtc_; }
+  bool step(unsigned number) override {
+    const auto set = [&](std::uint8_t index, std::uint8_t value) {
+      const std::byte bytes[] = {std::byte{index}, std::byte{value}};
+      rtc_->write(0, bytes);
+      return true;
+    };
+    switch (number) {
+      case 0:
+        return set(Mc146818::kB, Mc146818::kSet | Mc146818::kHours24);
+      case 1:
+        return set(Mc146818::kYear, 0x31);
+      case 2:
+        return set(Mc146818::kHoursAlarm, 0x11);
+      case 3:
+        return set(Mc146818::kA, 0x76);
+      case 4:
+        return set(0x50, 0xA5);
+      case 5:
+        return set(Mc146818::kA, 0x26);
+      default:
+        return false;
+    }
+  }
+
+ private:
+  std::unique_ptr<Rtc> rtc_ = std::move(*Rtc::create("rtc0", rig.loop(), kRigMemoryBytes));
+};
+
 using Make = std::unique_ptr<Specimen> (*)();
 template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {{"serial", make_specimen<SerialSpecimen>},
-                                                {"net", make_specimen<NetSpecimen>},
-                                                {"blk", make_specimen<BlkSpecimen>},
-                                                {"rng", make_specimen<RngSpecimen>},
-                                                {"balloon", make_specimen<BalloonSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {{"serial", make_specimen<SerialSpecimen>},   {"net", make_specimen<NetSpecimen>},
+                                                {"blk", make_specimen<BlkSpecimen>},         {"rng", make_specimen<RngSpecimen>},
+                                                {"balloon", make_specimen<BalloonSpecimen>}, {"rtc", make_specimen<RtcSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {
