@@ -64,17 +64,24 @@ bool EpochCapture::copy(StagingPool& pool) {
   while (copied_ < to_copy_.size()) {
     StagingLease lease = pool.try_acquire();
     if (!lease) break;
-    const std::size_t count = std::min(to_copy_.size() - copied_, lease.capacity_pages());
     StagedPages staged{.buffer = std::move(lease), .pages = {}};
-    staged.pages.assign(to_copy_.begin() + static_cast<std::ptrdiff_t>(copied_),
-                        to_copy_.begin() + static_cast<std::ptrdiff_t>(copied_ + count));
+    staged.pages.reserve(std::min(to_copy_.size() - copied_, staged.buffer.capacity_pages()));
     std::byte* out = staged.buffer.bytes().data();
-    for (const std::uint32_t page : staged.pages) {
+    while (copied_ < to_copy_.size() && staged.pages.size() < staged.buffer.capacity_pages() &&
+           staged.zero_pages.size() < StagedPages::kMaxZeroPages) {
+      const std::uint32_t page = to_copy_[copied_];
+      // What the guest gave back is neither read nor copied.
+      if (const std::size_t absent = source_.absent_run(PageIndex{page}, StagedPages::kMaxZeroPages - staged.zero_pages.size());
+          absent > 0) {
+        for (; copied_ < to_copy_.size() && to_copy_[copied_] < page + absent; ++copied_) staged.zero_pages.push_back(to_copy_[copied_]);
+        continue;
+      }
       std::memcpy(out, source_.page(PageIndex{page}).data(), kPageSizeBytes);
       out += kPageSizeBytes;
+      staged.pages.push_back(page);
+      ++copied_;
     }
     staged_.push_back(std::move(staged));
-    copied_ += count;
   }
   timings_.copy += clock_.now() - began;
   if (copied_ < to_copy_.size()) return false;

@@ -101,7 +101,7 @@ Result<std::vector<std::uint32_t>> read_pages(const char* name, capnp::List<std:
 std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence) {
   US_CHECK(max_pages > 0 && max_pages <= kMaxBatchPages && staged.pages.size() <= staged.buffer.capacity_pages());
   std::vector<EncodedPart> parts;
-  parts.reserve(staged.pages.size() / max_pages + 1);
+  parts.reserve(staged.pages.size() / max_pages + staged.zero_pages.size() / kMaxBatchPages + 2);
   std::byte* const buffer = staged.buffer.bytes().data();
   std::vector<std::uint32_t> pages;
   std::vector<std::uint32_t> zero_pages;
@@ -124,6 +124,11 @@ std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages,
     const std::span<const std::byte> bytes{contents, static_cast<std::size_t>(out - contents)};
     const auto sequence = first_sequence + static_cast<std::uint32_t>(parts.size());
     parts.push_back(make_part(sequence, pages, zero_pages, OwnedBytes{bytes, staged.buffer.owner()}));
+  }
+  for (std::span<const std::uint32_t> left = staged.zero_pages; !left.empty();) {
+    const auto known = left.first(std::min(left.size(), kMaxBatchPages));
+    parts.push_back(make_part(first_sequence + static_cast<std::uint32_t>(parts.size()), {}, known, {}));
+    left = left.subspan(known.size());
   }
   return parts;
 }

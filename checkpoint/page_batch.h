@@ -26,7 +26,8 @@ inline constexpr std::size_t kMaxBatchPages = 4096;
 inline constexpr std::size_t kMaxBatchWrites = 256;
 
 // Cuts staged pages into batches of at most `max_pages` (1 to kMaxBatchPages), numbered from `first_sequence`. Zero pages are taken out, so
-// the buffer's contents are moved together: the staging copy is used up by this. Call when the guest runs again.
+// the buffer's contents are moved together: the staging copy is used up by this. Pages known to be zeros come last, in batches of their own
+// of kMaxBatchPages. Call when the guest runs again.
 std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence);
 
 // One batch of 1 to kMaxBatchWrites writes.

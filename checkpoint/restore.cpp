@@ -14,7 +14,11 @@ void write_pages(const PageBatch& batch, CheckpointTarget& target) {
     std::memcpy(target.page_for_writing(PageIndex{page}).data(), from, kPageSizeBytes);
     from += kPageSizeBytes;
   }
-  for (const std::uint32_t page : batch.zero_pages) std::memset(target.page_for_writing(PageIndex{page}).data(), 0, kPageSizeBytes);
+  const std::span<const std::uint32_t> zeros = batch.zero_pages;
+  for (std::size_t first = 0, end = 0; first < zeros.size(); first = end) {
+    for (end = first + 1; end < zeros.size() && zeros[end] - zeros[first] == end - first;) ++end;
+    target.zero_pages(PageIndex{zeros[first]}, end - first);
+  }
 }
 
 EpochStage::EpochStage(StageLimits limits) : limits_{limits}, seen_{limits.page_count} {}

@@ -59,8 +59,12 @@ class StagingPool {
 
 // Pages as they were during one pause (or, in the first transfer, at some time since the last harvest): page i at i * 4 KiB of the buffer.
 struct StagedPages {
+  // Of zero pages, so that what is staged at once stays bounded: 256 MiB of guest memory.
+  static constexpr std::size_t kMaxZeroPages = std::size_t{1} << 16;
+
   StagingLease buffer;
-  std::vector<std::uint32_t> pages;  // ascending
+  std::vector<std::uint32_t> pages;         // ascending
+  std::vector<std::uint32_t> zero_pages{};  // known to be zeros without a copy: ascending, none of `pages`
 };
 
 }  // namespace understudy

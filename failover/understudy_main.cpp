@@ -1,12 +1,14 @@
 // `understudy`: the operator's command. It asks the local understudyd and shows the answer.
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
+#include "failover/daemon/console_client.h"
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/status.h"
 
@@ -21,7 +23,9 @@ constexpr const char* kAbout =
     "  understudy status               what runs where, and whether it is protected\n"
     "  understudy status --watch       the same, again every second\n"
     "  understudy switchover           on the primary: move the guest to the other host, both hosts alive\n"
-    "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n\n"
+    "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n"
+    "  understudy console              where the guest runs: its serial console on this terminal; leave it with Ctrl-]\n"
+    "  understudy balloon [MIB]        where the guest runs: how much memory it gives back; with MIB, ask it for so much\n\n"
     "A takeover asks the witness for the next term, so two hosts never run the guest; what clients were told is never lost by it.\n";
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
@@ -51,7 +55,7 @@ int watch_status(const std::filesystem::path& socket, bool json) {
   }
 }
 
-int command(const std::filesystem::path& socket, schema::OperatorRequest::Command which) {
+int command(const std::filesystem::path& socket, const OperatorCall& which) {
   bool ok = false;
   std::string sentence;
   const auto asked = ask_daemon(socket, which, kCommandDeadline, [&](schema::OperatorReply::Reader reply) {
@@ -62,6 +66,18 @@ int command(const std::filesystem::path& socket, schema::OperatorRequest::Comman
   if (!ok) return fail(Error{ErrorCode::kRefused, sentence});
   print(sentence + "\n");
   return 0;
+}
+
+int console(const std::filesystem::path& socket) {
+  const auto stop = take_stop_signals();
+  if (!stop) return fail(stop.error());
+  std::fprintf(stderr, "console of the guest; leave it with Ctrl-]\n");
+  const auto ended = [&] {
+    const RawTerminal raw{STDIN_FILENO};
+    return attach_console(socket, {.in = STDIN_FILENO, .out = STDOUT_FILENO, .stop = stop->get()});
+  }();
+  std::fputc('\n', stderr);
+  return ended ? 0 : fail(ended.error());
 }
 
 int run(int argc, char** argv) {
@@ -83,10 +99,20 @@ int run(int argc, char** argv) {
       app.add_subcommand("switchover", "on the primary: hand the guest to the other host after a last epoch; its pause is about one epoch");
   CLI::App* const takeover =
       app.add_subcommand("takeover", "on the secondary: take the guest over now; refused, with the reason, when this node may not");
-  for (CLI::App* const sub : {status, switchover, takeover}) sub->fallthrough();
+  CLI::App* const attach = app.add_subcommand("console", "the guest's serial console on this terminal; Ctrl-] leaves it");
+  std::optional<std::uint64_t> balloon_mib;
+  CLI::App* const balloon = app.add_subcommand("balloon", "how much memory the guest was asked to give back, and gave back");
+  balloon->add_option("MIB", balloon_mib, "ask it to give back so much, in MiB; 0: take all of it again")->check(CLI::Range(0, 1 << 20));
+  for (CLI::App* const sub : {status, switchover, takeover, attach, balloon}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
+  if (attach->parsed()) return console(socket);
+  if (balloon->parsed()) {
+    OperatorCall call{schema::OperatorRequest::Command::BALLOON};
+    call.balloon_mib = balloon_mib;
+    return command(socket, call);
+  }
   if (switchover->parsed()) return command(socket, schema::OperatorRequest::Command::SWITCHOVER);
   return command(socket, schema::OperatorRequest::Command::TAKEOVER);
 }

@@ -60,13 +60,23 @@ bool PrimarySession::send_some_pages() {
   if (!lease) return false;
   StagedPages staged{.buffer = std::move(lease), .pages = {}};
   std::byte* out = staged.buffer.bytes().data();
-  while (transfer.cursor < words.size() && staged.pages.size() < staged.buffer.capacity_pages()) {
+  while (transfer.cursor < words.size() && staged.pages.size() < staged.buffer.capacity_pages() &&
+         staged.zero_pages.size() < StagedPages::kMaxZeroPages) {
     std::uint64_t& word = words[transfer.cursor];
     if (word == 0) {
       ++transfer.cursor;
       continue;
     }
-    const auto page = transfer.cursor * 64 + static_cast<std::size_t>(std::countr_zero(word));
+    const auto bit = static_cast<std::size_t>(std::countr_zero(word));
+    const std::size_t page = transfer.cursor * 64 + bit;
+    // What the guest never touched, or gave back, is not read: that alone would allocate it.
+    if (const std::size_t absent = source_.absent_run(PageIndex{page}, 64 - bit); absent > 0) {
+      const std::uint64_t run = (absent == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << absent) - 1) << bit;
+      for (std::uint64_t zeros = word & run; zeros != 0; zeros &= zeros - 1)
+        staged.zero_pages.push_back(static_cast<std::uint32_t>(transfer.cursor * 64 + static_cast<std::size_t>(std::countr_zero(zeros))));
+      word &= ~run;
+      continue;
+    }
     word &= word - 1;
     // The guest may be writing this page: then it is dirty again, and comes again.
     std::memcpy(out, source_.page(PageIndex{page}).data(), kPageSizeBytes);

@@ -55,6 +55,10 @@ class CheckpointSource {
   // One page of guest memory; valid while the source lives. While the guest runs its content may change during a read.
   virtual std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const = 0;
 
+  // How many pages from `page` on, at most `limit`, hold no memory on this host: zeros, which page() would allocate. 0: read page(). What
+  // is said of a page that a running guest writes is as old as what page() reads.
+  virtual std::size_t absent_run(PageIndex page, std::size_t limit) const = 0;
+
   // Starts dirty tracking: from the return on, every write by guest, KVM or VMM is reported by a later harvest(). The set of writes
   // before is undefined; the caller copies every page after this. Idempotent.
   virtual Result<void> start_tracking() = 0;
@@ -83,6 +87,9 @@ class CheckpointTarget {
   virtual std::size_t page_count() const = 0;
   // For writing a page of the image; only while the guest does not run.
   virtual std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) = 0;
+
+  // Makes pages of the image zeros, without memory for them where there was none; only while the guest does not run.
+  virtual void zero_pages(PageIndex first, std::size_t count) = 0;
 
   // Parses and checks a saved state against this machine without changing it: the reason when it does not fit. The secondary asks this
   // before it acks.

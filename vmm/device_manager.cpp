@@ -7,13 +7,17 @@
 
 #include "net/base/check.h"
 #include "net/base/log.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/rng/rng.h"
+#include "vmm/devices/rtc/rtc.h"
 
 namespace understudy {
 namespace {
 
 constexpr auto kDetachPatience = std::chrono::seconds{5};
+constexpr std::size_t kAlwaysThere = 2;  // of virtio devices, configured or not
 
 // Left out: the PC's real-time clock and coprocessor, which a guest may look for, and ACPI's own.
 bool is_free_gsi(std::uint32_t gsi) { return gsi != 8 && gsi != DeviceManager::kPowerGsi && gsi != 13; }
@@ -32,6 +36,9 @@ struct DeviceManager::Devices {
   std::unique_ptr<Power> power;
   std::vector<std::unique_ptr<Net>> nets;
   std::vector<std::unique_ptr<Blk>> blks;
+  std::unique_ptr<Rng> rng;
+  std::unique_ptr<Balloon> balloon;
+  std::unique_ptr<Rtc> rtc;
   std::vector<std::string> geometries;
   std::vector<DeviceNode> nodes;
   // In creation order.
@@ -57,10 +64,10 @@ struct DeviceManager::Devices {
 Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig config, std::shared_ptr<GuestMemory> memory,
                                                              EventLoop& device_loop) {
   US_CHECK(memory != nullptr);
-  const std::size_t virtio_count = config.net.size() + config.blk.size();
-  if (virtio_count > virtio_gsis().size())
-    return Error{ErrorCode::kInvalid,
-                 fmt::format("{} network and disk devices: a machine has interrupts for {}", virtio_count, virtio_gsis().size())};
+  const std::size_t configured_count = config.net.size() + config.blk.size();
+  const std::size_t room = virtio_gsis().size() - kAlwaysThere;
+  if (configured_count > room)
+    return Error{ErrorCode::kInvalid, fmt::format("{} network and disk devices: a machine has interrupts for {}", configured_count, room)};
   auto devices = std::make_shared<Devices>();
 
   US_ASSIGN(auto serial_interrupt, InterruptLine::create());
@@ -101,6 +108,15 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
     const Blk& made = *devices->blks.back();
     US_TRY(place(*devices->blks.back(), fmt::format("blk{}:{}{}", i, made.capacity_bytes(), made.read_only() ? ":ro" : "")));
   }
+  US_ASSIGN(devices->rng, Rng::create(next_slot("rng0")));
+  US_TRY(place(*devices->rng, "rng0"));
+  US_ASSIGN(devices->balloon, Balloon::create(next_slot("balloon0"), config.balloon_pages));
+  US_TRY(place(*devices->balloon, "balloon0"));
+  US_ASSIGN(devices->rtc, Rtc::create("rtc0", device_loop, memory->page_count() * kPageSizeBytes));
+  devices->all.push_back(devices->rtc.get());
+  devices->geometries.emplace_back("rtc0");
+  US_TRY(devices->ports.add(kRtcPort, Rtc::kPortCount, *devices->rtc));
+  devices->nodes.push_back({.hardware_id = "PNP0B00", .ports = PortRange{kRtcPort, Rtc::kPortCount}, .gsi = kRtcGsi});
   return std::unique_ptr<DeviceManager>{new DeviceManager{std::move(devices), device_loop}};
 }
 
@@ -111,6 +127,7 @@ DeviceManager::~DeviceManager() {
   const bool detached = loop_.post_and_wait(
       [devices = devices_] {
         for (VirtioMmio* const device : devices->virtio) device->detach();
+        devices->rtc->detach();
       },
       kDetachPatience);
   if (!detached) log(Severity::kError, "device loop does not answer, its devices stay until it does");
@@ -121,12 +138,14 @@ Bus& DeviceManager::mmio_bus() { return devices_->mmio; }
 Serial& DeviceManager::serial() { return *devices_->serial; }
 Power& DeviceManager::power() { return *devices_->power; }
 const std::vector<DeviceNode>& DeviceManager::device_nodes() const { return devices_->nodes; }
+Balloon& DeviceManager::balloon() { return *devices_->balloon; }
 std::vector<std::string> DeviceManager::device_ids() const { return devices_->geometries; }
 
 std::vector<InterruptRoute> DeviceManager::interrupts() const {
   std::vector<InterruptRoute> routes{{devices_->serial->interrupt().fd(), kSerialGsi}, {devices_->power->interrupt().fd(), kPowerGsi}};
   const auto gsis = virtio_gsis();
   for (std::size_t i = 0; i < devices_->virtio.size(); ++i) routes.push_back({devices_->virtio[i]->interrupt().fd(), gsis[i]});
+  routes.push_back({devices_->rtc->interrupt().fd(), kRtcGsi});
   return routes;
 }
 

@@ -1,8 +1,9 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, power0, then the net devices, then the blk devices, as configured. Both nodes of a pair must configure the same
-// (device_ids()). Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8, 9 and 13, the PC's
-// clock, ACPI and coprocessor, left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), power0 the ACPI registers (port 0x600, GSI 9).
+// Order: serial0, power0, then the net devices, then the blk devices, as configured, then rng0, balloon0 and rtc0. Both nodes of a pair must
+// configure the same (device_ids()). Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up (8, 9 and
+// 13, the PC's clock, ACPI and coprocessor, left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), power0 the ACPI registers (port 0x600,
+// GSI 9), rtc0 the PC's clock (port 0x70, GSI 8).
 //
 // Devices are made quiesced: nothing moves until the first resume(), for a fresh guest as well.
 //
@@ -42,6 +43,7 @@ struct DevicesConfig {
   Serial::Sink serial_sink;  // may be empty: output vanishes
   std::vector<NetDeviceConfig> net;
   std::vector<BlkDeviceConfig> blk;
+  std::uint64_t balloon_pages = 0;  // of 4 KiB, that a fresh guest is asked to give back (Balloon::set_target)
 };
 
 // To be registered as KVM_IRQFD, and listed in the guest's MP table as edge-triggered, active high.
@@ -64,6 +66,8 @@ struct DeviceCounters {
   std::uint64_t refused_receives = 0;    // frames that fit no buffer of the guest, or what it takes on
 };
 
+class Balloon;
+
 class DeviceManager {
  public:
   static constexpr std::uint64_t kMmioBase = 0xD000'0000;
@@ -72,6 +76,8 @@ class DeviceManager {
   static constexpr std::uint32_t kSerialGsi = 4;
   static constexpr std::uint64_t kPowerPort = 0x600;
   static constexpr std::uint32_t kPowerGsi = 9;
+  static constexpr std::uint64_t kRtcPort = 0x70;
+  static constexpr std::uint32_t kRtcGsi = 8;
   static constexpr std::uint32_t kFirstVirtioGsi = 5;
   static constexpr std::uint32_t kLastGsi = 23;  // of the in-kernel IOAPIC's 24 pins
 
@@ -90,15 +96,16 @@ class DeviceManager {
 
   std::vector<InterruptRoute> interrupts() const;
   std::vector<NotifyRoute> notifications() const;
-  // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space; empty without virtio devices.
+  // For Linux: " virtio_mmio.device=4K@0xd0000000:5 ...", with a leading space.
   std::string kernel_command_line() const;
   // What a guest cannot find by itself, for its ACPI tables; in creation order.
   const std::vector<DeviceNode>& device_nodes() const;
   // In creation order, with geometry: "serial0", "power0", "net0:52:54:00:12:34:56" (":2-queue-pairs", ":tap-without-offloads"),
-  // "blk0:67108864" (":ro" when read-only).
+  // "blk0:67108864" (":ro" when read-only), "rng0", "balloon0", "rtc0".
   std::vector<std::string> device_ids() const;
   Serial& serial();
   Power& power();
+  Balloon& balloon();
 
   // Since when a disk's backend holds the oldest request that it did not complete: evidence of the host's storage. Any thread.
   std::optional<Instant> oldest_disk_request() const;

@@ -5,6 +5,7 @@
 #include "net/base/check.h"
 #include "vmm/boot/cpu_entry.h"
 #include "vmm/boot/loader.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/machine_parts.h"
 
 namespace understudy {
@@ -56,6 +57,13 @@ std::span<const std::byte, kPageSizeBytes> Machine::page(PageIndex page) const {
 std::span<std::byte, kPageSizeBytes> Machine::page_for_writing(PageIndex page) {
   US_CHECK(page.raw() < page_count() && parts_->life != Parts::Life::kRunning);
   return parts_->memory->file().subspan(page.raw() * kPageSizeBytes).first<kPageSizeBytes>();
+}
+
+std::size_t Machine::absent_run(PageIndex page, std::size_t limit) const { return parts_->memory->absent_run(page, limit); }
+
+void Machine::zero_pages(PageIndex first, std::size_t count) {
+  US_CHECK(parts_->life != Parts::Life::kRunning);
+  parts_->memory->zero(first, count);
 }
 
 Result<void> Machine::start_tracking() { return parts_->tracker->start(); }
@@ -120,6 +128,12 @@ std::uint64_t Machine::exits() const {
 }
 
 bool Machine::press_power_button() { return parts_->devices->power().press_button(); }
+Result<void> Machine::set_balloon_target(std::uint64_t pages) { return parts_->devices->balloon().set_target(pages); }
+
+Machine::BalloonPages Machine::balloon() const {
+  const Balloon& balloon = parts_->devices->balloon();
+  return {balloon.target_pages(), balloon.actual_pages()};
+}
 
 std::size_t Machine::serial_input(ConstBytes bytes) { return parts_->devices->serial().receive(bytes); }
 

@@ -63,6 +63,8 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   std::size_t page_count() const override;
   std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const override;
   std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) override;
+  std::size_t absent_run(PageIndex page, std::size_t limit) const override;
+  void zero_pages(PageIndex first, std::size_t count) override;
   Result<void> start_tracking() override;
   Result<void> stop_tracking() override;
   Result<void> pause(Duration deadline) override;
@@ -84,6 +86,14 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   // Presses the guest's power button, as an operator's wish that it shuts itself down. False: the guest does not listen (no ACPI, or not
   // yet). While paused the press waits for resume(). Any thread.
   bool press_power_button();
+  // How many pages (4 KiB) the guest is asked to give back: Balloon::set_target(). Any thread.
+  Result<void> set_balloon_target(std::uint64_t pages);
+  // What it was asked for, and says it gave back. Any thread.
+  struct BalloonPages {
+    std::uint64_t target = 0;
+    std::uint64_t actual = 0;
+  };
+  BalloonPages balloon() const;
   // Offers bytes to the guest's serial port; returns how many it took. Any thread.
   std::size_t serial_input(ConstBytes bytes);
 

@@ -58,6 +58,10 @@ class AtomicPageSet {
  public:
   explicit AtomicPageSet(std::size_t page_count) : page_count_{page_count}, words_((page_count + 63) / 64) {}
   std::size_t page_count() const { return page_count_; }
+  bool contains(PageIndex page) const {
+    US_CHECK(page.raw() < page_count_);
+    return (words_[page.raw() / 64].load(std::memory_order_acquire) >> (page.raw() % 64) & 1) != 0;
+  }
   void insert(PageIndex page) {
     US_CHECK(page.raw() < page_count_);
     const std::uint64_t bit = std::uint64_t{1} << (page.raw() % 64);
@@ -65,6 +69,9 @@ class AtomicPageSet {
     // Most marks repeat: a read spares the cache line's transfer.
     if ((word.load(std::memory_order_relaxed) & bit) == 0) word.fetch_or(bit, std::memory_order_release);
   }
+  // `count` pages from `first` on.
+  void insert(PageIndex first, std::size_t count);
+  void remove(PageIndex first, std::size_t count);
   // Moves every page into `into`, leaving this empty. A concurrent insert lands in this drain or in the next.
   void drain(PageSet& into);
 

@@ -47,6 +47,8 @@ Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
   US_ASSIGN(out.virtio_on_cmdline, in.flag("virtio_on_cmdline", true));
   US_ASSIGN(const auto memory_mib, in.required_whole_number("memory_mib", 4, 1 << 20));
   out.memory_bytes = static_cast<std::uint64_t>(memory_mib) << 20;
+  US_ASSIGN(const auto balloon_mib, in.whole_number("balloon_mib", 0, memory_mib - 1));
+  out.balloon_bytes = static_cast<std::uint64_t>(balloon_mib.value_or(0)) << 20;
   US_ASSIGN(const auto vcpus, in.whole_number("vcpus", 1, 8));
   out.vcpus = static_cast<unsigned>(vcpus.value_or(1));
   US_ASSIGN(auto cpu_model, in.optional_text("cpu_model"));

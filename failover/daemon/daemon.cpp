@@ -128,9 +128,8 @@ class RunningDaemon final : public Daemon {
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_},
                                            node);
-    US_ASSIGN(operator_,
-              OperatorServer::create(loop, config_.socket, [this](schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
-                runner_->serve(command, std::move(answer));
+    US_ASSIGN(operator_, OperatorServer::create(loop, config_.socket, [this](const OperatorCall& call, OperatorServer::Answer answer) {
+                runner_->serve(call, std::move(answer));
               }));
     US_ASSIGN(probes_, Probes::start(loop, config_, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
     log(Severity::kInfo, "started",

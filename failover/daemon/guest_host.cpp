@@ -50,6 +50,7 @@ class Host final : public GuestHost {
                                           .store = deps_.store,
                                           .timeline = deps_.timeline,
                                           .self = deps_.self,
+                                          .console = console_,
                                           .report = std::move(report)},
                                          *egress_));
       return {};
@@ -110,6 +111,17 @@ class Host final : public GuestHost {
   void promise(Term promised) override {
     on_side([promised](GuestSide& side) { side.promise(promised); });
   }
+  std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
+  void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override {
+    on_side([this, input = std::move(input), taken = std::move(taken)](GuestSide& side) {
+      deps_.node_loop.post([taken, count = side.type(input)] { taken(count); });
+    });
+  }
+  void balloon(std::optional<std::uint64_t> target_bytes, std::function<void(const Result<BalloonBytes>&)> told) override {
+    on_side([this, target_bytes, told = std::move(told)](GuestSide& side) {
+      deps_.node_loop.post([told, balloon = side.balloon(target_bytes)] { told(balloon); });
+    });
+  }
   GuestNumbers numbers() const override { return side_->numbers(); }
 
  private:
@@ -119,6 +131,7 @@ class Host final : public GuestHost {
   }
 
   const Dependencies deps_;
+  const std::shared_ptr<ConsoleBacklog> console_ = std::make_shared<ConsoleBacklog>();
   std::unique_ptr<Egress> egress_;
   std::unique_ptr<GuestSide> side_;
   std::unique_ptr<LoopThread> session_thread_;

@@ -6,8 +6,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "failover/daemon/config.h"
+#include "failover/daemon/console.h"
 #include "failover/daemon/status.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
@@ -25,6 +28,12 @@ struct GuestNumbers {
   Status::Gate gate;
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
+};
+
+// Of the guest's memory: what it is asked to give back, and what it says it did.
+struct BalloonBytes {
+  std::uint64_t target = 0;
+  std::uint64_t actual = 0;
 };
 
 class GuestHost {
@@ -58,6 +67,13 @@ class GuestHost {
   virtual void carry_out(const action::AnnounceAddress& action) = 0;
   // Before the promise is synced: from now on the secondary session acks nothing below it.
   virtual void promise(Term promised) = 0;
+
+  // What the guest writes to its serial console. Any thread.
+  virtual std::shared_ptr<ConsoleBacklog> console() const = 0;
+  // Offers input to the console; `taken` is called on the node's loop with how much of it the guest took.
+  virtual void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) = 0;
+  // Asks the guest to give back so much memory, if any is named; `told` is called on the node's loop with what holds then.
+  virtual void balloon(std::optional<std::uint64_t> target_bytes, std::function<void(const Result<BalloonBytes>&)> told) = 0;
 
   // Any thread.
   virtual GuestNumbers numbers() const = 0;

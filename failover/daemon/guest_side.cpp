@@ -71,7 +71,11 @@ Result<void> GuestSide::build_machine() {
   config.command_line = vm.cmdline;
   config.boot_protocol = vm.boot_protocol;
   config.virtio_on_command_line = vm.virtio_on_cmdline;
-  config.devices.serial_sink = SerialLog{};
+  config.devices.serial_sink = [lines = SerialLog{}, console = deps_.console](ConstBytes bytes) mutable {
+    console->write(bytes);
+    lines(bytes);
+  };
+  config.devices.balloon_pages = vm.balloon_bytes / kPageSizeBytes;
   config.devices.net.push_back({.mac = deps_.config.net.mac, .backend = egress_.gate(), .queue_pairs = vm.vcpus});
   for (std::size_t i = 0; i < disks_.size(); ++i) {
     ReplicatedDiskConfig disk_config;
@@ -218,6 +222,15 @@ void GuestSide::set_gate(const action::SetGate& action, std::optional<Instant> c
 void GuestSide::promise(Term promised) {
   promised_ = std::max(promised_, promised);
   if (secondary_) secondary_->promise(promised_);
+}
+
+std::size_t GuestSide::type(ConstBytes input) { return machine_ ? machine_->serial_input(input) : 0; }
+
+Result<BalloonBytes> GuestSide::balloon(std::optional<std::uint64_t> target_bytes) {
+  if (!machine_) return Error{ErrorCode::kUnavailable, "no machine runs here; restart this daemon"};
+  if (target_bytes) US_TRY(machine_->set_balloon_target(*target_bytes / kPageSizeBytes));
+  const auto pages = machine_->balloon();
+  return BalloonBytes{pages.target * kPageSizeBytes, pages.actual * kPageSizeBytes};
 }
 
 void GuestSide::show_guest(std::string state) {

@@ -31,6 +31,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
     StoreThread& store;
     Timeline& timeline;
     NodeIncarnation self;
+    std::shared_ptr<ConsoleBacklog> console;
     std::function<void(Input)> report;  // any thread
   };
 
@@ -52,6 +53,8 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void refuse_sessions();
   void set_gate(const action::SetGate& action, std::optional<Instant> confirmed_since);
   void promise(Term promised);
+  std::size_t type(ConstBytes input);
+  Result<BalloonBytes> balloon(std::optional<std::uint64_t> target_bytes);
 
   // Any thread.
   GuestNumbers numbers() const;

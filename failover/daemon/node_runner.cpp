@@ -16,7 +16,8 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       store_{dependencies.store},
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
-      node_{std::move(node_config)} {
+      node_{std::move(node_config)},
+      console_{loop_, guest_.console()} {
   heartbeats_.on_message([this](Message message) { receive(message); });
   heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
   // A heartbeat that found the queue full is not sent later: the next one is fresher.
@@ -149,9 +150,24 @@ void NodeRunner::carry_out(const action::Timeline& action) {
   timeline_.record(name_of(action.milestone), action.at, node_.status().term, action.text);
 }
 
-void NodeRunner::serve(schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
+void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) {
+  const auto command = call.command;
   if (command == schema::OperatorRequest::Command::STATUS) {
     answer({.ok = true, .sentence = "", .status = status()});
+    return;
+  }
+  if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON) {
+    if (const NodeStatus node = node_.status(); !node.guest_runs) {
+      const char* const peer = config_.pair.node == NodeId::kA ? "b" : "a";
+      answer({.ok = false,
+              .sentence = fmt::format("node {} is {}: the guest does not run here{}", name_of(config_.pair.node), name_of(node.role),
+                                      node.role == Role::kSecondary ? fmt::format(" but on node {}; ask there", peer) : ""),
+              .status = status()});
+    } else if (command == schema::OperatorRequest::Command::CONSOLE) {
+      serve_console(call, std::move(answer));
+    } else {
+      serve_balloon(call, std::move(answer));
+    }
     return;
   }
   const bool switchover = command == schema::OperatorRequest::Command::SWITCHOVER;
@@ -165,6 +181,34 @@ void NodeRunner::serve(schema::OperatorRequest::Command command, OperatorServer:
   commands_.emplace(id, std::move(answer));
   log(Severity::kInfo, "operator's command", {{"command", switchover ? "switchover" : "takeover"}});
   feed(input::Command{id, switchover ? CommandKind::kSwitchover : CommandKind::kTakeover});
+}
+
+void NodeRunner::serve_console(const OperatorCall& call, OperatorServer::Answer answer) {
+  if (call.console_input.empty()) {
+    console_.read(call.console_from, [answer = std::move(answer)](const ConsoleOutput& output) {
+      answer({.ok = true, .sentence = "", .status = {}, .console = {{.output = output, .taken = std::nullopt}}});
+    });
+    return;
+  }
+  guest_.type(call.console_input, [answer = std::move(answer)](std::size_t taken) {
+    answer({.ok = true, .sentence = "", .status = {}, .console = {{.output = {}, .taken = taken}}});
+  });
+}
+
+void NodeRunner::serve_balloon(const OperatorCall& call, OperatorServer::Answer answer) {
+  std::optional<std::uint64_t> bytes;
+  if (call.balloon_mib) bytes = std::min(*call.balloon_mib, std::uint64_t{1} << 30) << 20;
+  guest_.balloon(bytes, [this, alive = alive_, answer = std::move(answer)](const Result<BalloonBytes>& balloon) {
+    if (!*alive) return;
+    if (!balloon) {
+      answer({.ok = false, .sentence = balloon.error().text(), .status = status()});
+      return;
+    }
+    answer({.ok = true,
+            .sentence =
+                fmt::format("the guest is asked to give back {} MiB, and gave back {} MiB", balloon->target >> 20, balloon->actual >> 20),
+            .status = status()});
+  });
 }
 
 Status NodeRunner::status() const {

@@ -41,7 +41,7 @@ class NodeRunner {
   // May be called from within an action's execution: the input then waits its turn.
   void feed(Input input);
   // An operator's request; answered once, possibly later.
-  void serve(schema::OperatorRequest::Command command, OperatorServer::Answer answer);
+  void serve(const OperatorCall& call, OperatorServer::Answer answer);
 
  private:
   void tick();
@@ -49,6 +49,8 @@ class NodeRunner {
   void receive(const Message& message);
   void show_role();
   Status status() const;
+  void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
+  void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
   void carry_out(const action::Propose& action);
@@ -73,6 +75,7 @@ class NodeRunner {
   GuestHost& guest_;
   Timeline& timeline_;
   Node node_;
+  ConsoleDesk console_;
   std::deque<Input> waiting_;
   bool processing_ = false;
   EventLoop::TimerId tick_timer_ = 0;

@@ -13,14 +13,31 @@ struct OperatorRequest {
     status @0;
     switchover @1;
     takeover @2;
+    console @3;
+    balloon @4;
   }
+  console @2 :ConsoleRequest;
+  balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
+}
+
+# One step of an attached console: input for the guest, or, without any, output from a place on.
+struct ConsoleRequest {
+  from @0 :UInt64;              # the next byte wanted of all that the guest wrote; the oldest kept is given for an older one
+  input @1 :Data;
+}
+struct ConsoleReply {
+  from @0 :UInt64;              # place of the first byte of `output`
+  output @1 :Data;              # empty when none came within a second
+  forInput @2 :Bool;
+  taken @3 :UInt32;             # of the input; the rest is to be sent again
 }
 
 struct OperatorReply {
   version @0 :UInt16;
   ok @1 :Bool;
   sentence @2 :Text;    # what was done, or why not, for a person
-  status @3 :Status;    # always there
+  status @3 :Status;    # always there; empty in a console's step
+  console @4 :ConsoleReply;
 }
 
 struct Status {

@@ -16,8 +16,6 @@ constexpr std::size_t kMaxRequestBytes = 4096;
 constexpr int kListenBacklog = 16;
 constexpr std::uint16_t kOperatorVersion = 1;
 
-std::string endpoint_of(const std::filesystem::path& path) { return "ipc://" + path.string(); }
-
 std::span<const std::byte> bytes_of(const zmq::message_t& message) {
   return {static_cast<const std::byte*>(message.data()), message.size()};
 }
@@ -38,7 +36,7 @@ class ZmqOperatorServer final : public OperatorServer {
 
   Result<void> listen(const std::filesystem::path& path) {
     try {
-      socket_.bind(endpoint_of(path));
+      socket_.bind(operator_endpoint(path));
     } catch (const zmq::error_t& error) {
       return Error::from_errno("listen for operators at " + path.string(), error.num());
     }
@@ -69,23 +67,29 @@ class ZmqOperatorServer final : public OperatorServer {
   }
 
   void serve(zmq::message_t identity, const zmq::message_t& request) {
-    const auto command = read_payload<schema::OperatorRequest>(
-        bytes_of(request), [](schema::OperatorRequest::Reader reader) -> Result<schema::OperatorRequest::Command> {
+    const auto call =
+        read_payload<schema::OperatorRequest>(bytes_of(request), [](schema::OperatorRequest::Reader reader) -> Result<OperatorCall> {
           if (reader.getVersion() != kOperatorVersion)
             return Error{ErrorCode::kUnsupportedVersion,
                          fmt::format("the command speaks version {} of the operator protocol, this daemon {}: "
                                      "install the same version of both",
                                      reader.getVersion(), kOperatorVersion)};
-          return reader.getCommand();
+          OperatorCall read{reader.getCommand()};
+          read.console_from = reader.getConsole().getFrom();
+          const auto input = reader.getConsole().getInput();
+          const auto bytes = std::as_bytes(std::span{input.begin(), input.size()});
+          read.console_input.assign(bytes.begin(), bytes.end());
+          if (reader.getBalloonMib() >= 0) read.balloon_mib = static_cast<std::uint64_t>(reader.getBalloonMib());
+          return read;
         });
     auto answer = [this, alive = alive_, client = std::make_shared<zmq::message_t>(std::move(identity))](const OperatorAnswer& given) {
       if (*alive) reply(*client, given);
     };
-    if (!command) {
-      answer({.ok = false, .sentence = command.error().text(), .status = {}});
+    if (!call) {
+      answer({.ok = false, .sentence = call.error().text(), .status = {}});
       return;
     }
-    handler_(*command, std::move(answer));
+    handler_(*call, std::move(answer));
   }
 
   void reply(zmq::message_t& identity, const OperatorAnswer& answer) {
@@ -94,6 +98,13 @@ class ZmqOperatorServer final : public OperatorServer {
       out.setOk(answer.ok);
       out.setSentence(answer.sentence);
       write_status(answer.status, out.initStatus());
+      if (!answer.console) return;
+      auto console = out.initConsole();
+      console.setFrom(answer.console->output.from);
+      const auto& bytes_out = answer.console->output.bytes;
+      console.setOutput(kj::arrayPtr(reinterpret_cast<const kj::byte*>(bytes_out.data()), bytes_out.size()));
+      console.setForInput(answer.console->taken.has_value());
+      console.setTaken(static_cast<std::uint32_t>(answer.console->taken.value_or(0)));
     });
     try {
       // A client that went away, or a full pipe: its own deadline tells it.
@@ -130,7 +141,21 @@ Result<std::unique_ptr<OperatorServer>> OperatorServer::create(EventLoop& loop, 
   return std::unique_ptr<OperatorServer>{std::move(server)};
 }
 
-Result<void> ask_daemon(const std::filesystem::path& path, schema::OperatorRequest::Command command, Duration deadline,
+std::string operator_endpoint(const std::filesystem::path& path) { return "ipc://" + path.string(); }
+
+std::vector<std::byte> encode_call(const OperatorCall& call) {
+  return build_payload<schema::OperatorRequest>([&](schema::OperatorRequest::Builder out) {
+    out.setVersion(kOperatorVersion);
+    out.setCommand(call.command);
+    if (call.balloon_mib) out.setBalloonMib(static_cast<std::int64_t>(*call.balloon_mib));
+    if (call.command != schema::OperatorRequest::Command::CONSOLE) return;
+    auto console = out.initConsole();
+    console.setFrom(call.console_from);
+    console.setInput(kj::arrayPtr(reinterpret_cast<const kj::byte*>(call.console_input.data()), call.console_input.size()));
+  });
+}
+
+Result<void> ask_daemon(const std::filesystem::path& path, const OperatorCall& call, Duration deadline,
                         const std::function<void(schema::OperatorReply::Reader)>& answered) {
   std::error_code ignored;
   if (!std::filesystem::is_socket(path, ignored))
@@ -145,11 +170,8 @@ Result<void> ask_daemon(const std::filesystem::path& path, schema::OperatorReque
     socket.set(zmq::sockopt::immediate, true);
     socket.set(zmq::sockopt::sndtimeo, deadline_ms);
     socket.set(zmq::sockopt::rcvtimeo, deadline_ms);
-    socket.connect(endpoint_of(path));
-    const auto request = build_payload<schema::OperatorRequest>([&](schema::OperatorRequest::Builder out) {
-      out.setVersion(kOperatorVersion);
-      out.setCommand(command);
-    });
+    socket.connect(operator_endpoint(path));
+    const auto request = encode_call(call);
     if (!socket.send(zmq::buffer(request.data(), request.size())))
       return Error{ErrorCode::kUnavailable,
                    "ask understudyd at " + path.string() + ": nobody listens there any more; is the daemon running?"};

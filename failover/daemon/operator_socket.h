@@ -4,8 +4,11 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "failover/daemon/console.h"
 #include "failover/daemon/operator.capnp.h"
 #include "failover/daemon/status.h"
 #include "net/base/event_loop.h"
@@ -13,10 +16,25 @@
 
 namespace understudy {
 
+struct OperatorCall {
+  OperatorCall(schema::OperatorRequest::Command which) : command{which} {}  // most are no more than their command
+
+  schema::OperatorRequest::Command command;
+  std::uint64_t console_from = 0;
+  std::vector<std::byte> console_input;
+  std::optional<std::uint64_t> balloon_mib;
+};
+
 struct OperatorAnswer {
   bool ok = false;
   std::string sentence;
   Status status;
+  // A console's step: output, or how much of the input was taken.
+  struct Console {
+    ConsoleOutput output;
+    std::optional<std::size_t> taken;
+  };
+  std::optional<Console> console = std::nullopt;
 };
 
 // Loop-owned.
@@ -25,7 +43,7 @@ class OperatorServer {
   using Answer = std::function<void(const OperatorAnswer&)>;
   // Called for each well-formed request; `answer` may be called later, once, on the same loop. Dropped answers leave the client to its
   // deadline.
-  using Handler = std::function<void(schema::OperatorRequest::Command command, Answer answer)>;
+  using Handler = std::function<void(const OperatorCall& call, Answer answer)>;
 
   // Listens at `path`, readable and writable by the owner only. A socket left by a dead daemon is replaced; a live one is refused.
   static Result<std::unique_ptr<OperatorServer>> create(EventLoop& loop, const std::filesystem::path& path, Handler handler);
@@ -33,7 +51,11 @@ class OperatorServer {
 };
 
 // Asks the daemon at `path`. kUnavailable when nobody listens there, kTimeout when no answer came within `deadline`. Blocks.
-Result<void> ask_daemon(const std::filesystem::path& path, schema::OperatorRequest::Command command, Duration deadline,
+Result<void> ask_daemon(const std::filesystem::path& path, const OperatorCall& call, Duration deadline,
                         const std::function<void(schema::OperatorReply::Reader)>& answered);
+
+// For a client with a socket of its own: where the daemon listens, and a request's bytes.
+std::string operator_endpoint(const std::filesystem::path& path);
+std::vector<std::byte> encode_call(const OperatorCall& call);
 
 }  // namespace understudy

@@ -1,5 +1,7 @@
 // A harvest reports every page that was written, by the guest or by the VMM, and what is given back.
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <thread>
 
 #include "machine_fixture.h"
@@ -93,6 +95,52 @@ TEST(MachineDirty, AReplicaByHarvestsIsTheGuest) {
       if (at_pause) ASSERT_OK(guest.machine->resume());
     }
   }
+}
+
+// The host takes pages that the guest is writing at this very moment: what a balloon does, at its worst. Whatever the guest sees then, the
+// replica has it.
+TEST(MachineDirty, AReplicaStaysTheGuestWhileItsPagesAreDiscarded) {
+  auto guest = boot_machine(counter_guest());
+  ASSERT_OK(guest.machine->start_tracking());
+  auto replica = guest.image();
+  std::mutex devices;  // held in a pause, as quiesced devices discard nothing
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> discards{0};
+  ASSERT_OK(guest.machine->resume());
+  std::thread discarding{[&] {
+    for (std::uint64_t i = 0; !stop; ++i) {
+      const std::lock_guard lock{devices};
+      EXPECT_TRUE(guest.memory->discard(GuestPhysicalAddress{kGuestData + i * 7 % 64 * kPageSizeBytes}, kPageSizeBytes));
+      ++discards;
+    }
+  }};
+  for (int round = 0; round < 60; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{1 + round % 3});
+    const bool at_pause = round % 3 == 2;
+    std::unique_lock lock{devices, std::defer_lock};
+    if (at_pause) {
+      ASSERT_OK(guest.machine->pause(kLong));
+      lock.lock();
+      ASSERT_OK(guest.machine->save());
+    }
+    harvest(guest).for_each([&](PageIndex page) {
+      const auto target = std::span{replica}.subspan(page.raw() * kPageSizeBytes, kPageSizeBytes);
+      if (guest.machine->absent_run(page, 1) > 0) {
+        std::ranges::fill(target, std::byte{0});
+      } else {
+        std::ranges::copy(guest.machine->page(page), target.begin());
+      }
+    });
+    if (!at_pause) continue;
+    const bool same = replica == guest.image();
+    lock.unlock();
+    EXPECT_TRUE(same) << round;
+    ASSERT_OK(guest.machine->resume());
+    if (!same) break;
+  }
+  stop = true;
+  discarding.join();
+  EXPECT_GT(discards, 20U);
 }
 
 TEST(MachineDirty, TrackingStopsAndStartsAgain) {

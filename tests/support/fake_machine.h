@@ -18,7 +18,7 @@ namespace understudy::fake {
 
 class FakeMachine final : public CheckpointSource, public CheckpointTarget {
  public:
-  explicit FakeMachine(std::size_t pages) : memory_(pages * kPageSizeBytes), dirty_{pages} {
+  explicit FakeMachine(std::size_t pages) : memory_(pages * kPageSizeBytes), absent_{pages}, dirty_{pages} {
     fingerprint_.layout.regions = {{GuestPhysicalAddress{0}, PageIndex{0}, pages}};
     fingerprint_.vcpu_count = 1;
     fingerprint_.tsc_khz = 1'000'000;
@@ -40,6 +40,12 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
     return value;
   }
   // The machine's state: what save() saves and restore() brings back.
+  // The guest gives a page back: it is zeros, and holds no memory until it is written, or read by who should not.
+  void give_back(PageIndex page) {
+    touch(page.raw() * kPageSizeBytes, std::vector<std::byte>(kPageSizeBytes));
+    absent_.insert(page);
+  }
+  bool holds(PageIndex page) const { return !absent_.contains(page); }
   void set_counter(std::uint64_t value) { counter_ = value; }
   std::uint64_t counter() const { return counter_; }
   std::span<const std::byte> memory() const { return memory_; }
@@ -64,11 +70,25 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   MachineFingerprint fingerprint() const override { return fingerprint_; }
   std::size_t page_count() const override { return dirty_.page_count(); }
   std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const override {
+    forget_absent(page);
     return std::span<const std::byte, kPageSizeBytes>{memory_.data() + page.raw() * kPageSizeBytes, kPageSizeBytes};
   }
   std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) override {
     US_CHECK(!running());
+    forget_absent(page);
     return std::span<std::byte, kPageSizeBytes>{memory_.data() + page.raw() * kPageSizeBytes, kPageSizeBytes};
+  }
+  std::size_t absent_run(PageIndex page, std::size_t limit) const override {
+    std::size_t run = 0;
+    while (run < limit && page.raw() + run < page_count() && absent_.contains(PageIndex{page.raw() + run})) ++run;
+    return run;
+  }
+  void zero_pages(PageIndex first, std::size_t count) override {
+    US_CHECK(!running());
+    for (std::size_t i = 0; i < count; ++i) {
+      std::memset(memory_.data() + (first.raw() + i) * kPageSizeBytes, 0, kPageSizeBytes);
+      absent_.insert(PageIndex{first.raw() + i});
+    }
   }
   Result<void> start_tracking() override {
     tracking_ = true;
@@ -138,12 +158,17 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
 
   void touch(std::size_t offset, std::span<const std::byte> bytes) {
     std::memcpy(memory_.data() + offset, bytes.data(), bytes.size());
-    if (!tracking_ || bytes.empty()) return;
-    for (std::size_t page = offset / kPageSizeBytes; page <= (offset + bytes.size() - 1) / kPageSizeBytes; ++page)
-      dirty_.insert(PageIndex{page});
+    if (bytes.empty()) return;
+    for (std::size_t page = offset / kPageSizeBytes; page <= (offset + bytes.size() - 1) / kPageSizeBytes; ++page) {
+      forget_absent(PageIndex{page});
+      if (tracking_) dirty_.insert(PageIndex{page});
+    }
   }
 
+  void forget_absent(PageIndex page) const { absent_.words()[page.raw() / 64] &= ~(std::uint64_t{1} << (page.raw() % 64)); }
+
   std::vector<std::byte> memory_;
+  mutable PageSet absent_;  // reading brings memory
   PageSet dirty_;
   MachineFingerprint fingerprint_;
   std::vector<std::byte> saved_;

@@ -13,10 +13,17 @@ target_sources(understudy_vmm PRIVATE
   devices/net/net_receive.cpp
   devices/net/net_transmit.cpp
   devices/net/offload.cpp
-  devices/blk/blk.cpp)
+  devices/blk/blk.cpp
+  devices/rng/rng.cpp
+  devices/balloon/balloon.cpp
+  devices/rtc/mc146818.cpp
+  devices/rtc/rtc.cpp)
 understudy_schemas(understudy_vmm
   vmm/devices/power/state.capnp
   vmm/devices/serial/state.capnp
   vmm/devices/virtio/state.capnp
   vmm/devices/net/state.capnp
-  vmm/devices/blk/state.capnp)
+  vmm/devices/blk/state.capnp
+  vmm/devices/rng/state.capnp
+  vmm/devices/balloon/state.capnp
+  vmm/devices/rtc/state.capnp)

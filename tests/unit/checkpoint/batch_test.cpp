@@ -68,6 +68,25 @@ TEST_F(PageBatchTest, OnlyZeroPagesNeedNoFrameAndFreeTheBuffer) {
   EXPECT_TRUE(decode_pages(parts[0].payload, {}, kImagePages));
 }
 
+TEST_F(PageBatchTest, PagesKnownToBeZerosComeLastInBatchesOfTheirOwn) {
+  auto staged = stage(*pool, {2, 5}, {5});
+  for (std::uint32_t page = 0; page < kMaxBatchPages + 3; ++page) staged.zero_pages.push_back(10 + page);
+  const auto parts = encode_pages(std::move(staged), 16, 7);
+  ASSERT_EQ(parts.size(), 3U);
+  std::vector<std::uint32_t> zeros;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    const auto batch = decode_pages(parts[i].payload, parts[i].bulk, 5000);
+    ASSERT_TRUE(batch) << batch.error().text();
+    EXPECT_EQ(batch->sequence, 7 + i);
+    EXPECT_EQ(parts[i].bulk_bytes, i == 0 ? kPageSizeBytes : 0U);
+    EXPECT_EQ(parts[i].pages, batch->pages.size() + batch->zero_pages.size());
+    zeros.insert(zeros.end(), batch->zero_pages.begin(), batch->zero_pages.end());
+  }
+  ASSERT_EQ(zeros.size(), kMaxBatchPages + 4);
+  EXPECT_EQ(zeros.front(), 5U);
+  for (std::uint32_t page = 0; page < kMaxBatchPages + 3; ++page) ASSERT_EQ(zeros[page + 1], 10 + page);
+}
+
 TEST_F(PageBatchTest, APageThatDiffersOnlyInItsLastByteIsNotZero) {
   auto staged = stage(*pool, {1}, {1});
   staged.buffer.bytes()[kPageSizeBytes - 1] = std::byte{1};

@@ -27,6 +27,7 @@ class RecordingMachine final : public CheckpointSource {
     clock_.advance(1us);
     return inner_.page(page);
   }
+  std::size_t absent_run(PageIndex page, std::size_t limit) const override { return inner_.absent_run(page, limit); }
   Result<void> start_tracking() override { return inner_.start_tracking(); }
   Result<void> stop_tracking() override { return inner_.stop_tracking(); }
   Result<void> pause(Duration deadline) override { return step("pause", 10us), inner_.pause(deadline); }
@@ -194,6 +195,23 @@ TEST_F(CaptureTest, MorePagesThanStagingAreCopiedInChunksWhileTheGuestStands) {
   EXPECT_EQ(chunks, 2);
   ASSERT_EQ(seen.size(), 40U);
   for (std::size_t page = 0; page < 40; ++page) EXPECT_EQ(seen[page], page + 1);
+  capture.finish().commit();
+}
+
+TEST_F(CaptureTest, WhatTheGuestGaveBackIsNeitherReadNorCopied) {
+  dirty({1, 5, 20, 21, 22, 30});
+  for (const std::size_t page : {20UL, 21UL, 22UL, 23UL}) machine.give_back(PageIndex{page});
+  dirty({22}, 7);  // and taken again
+  EpochCapture capture{machine, clock};
+  begin(capture);
+  ASSERT_TRUE(capture.copy(*pool));
+  const auto staged = capture.take_staged();
+  ASSERT_EQ(staged.size(), 1U);
+  EXPECT_THAT(staged[0].pages, ::testing::ElementsAre(1, 5, 22, 30));
+  EXPECT_THAT(staged[0].zero_pages, ::testing::ElementsAre(20, 21, 23));
+  EXPECT_EQ(value_in(staged[0], 2), 7U);
+  for (const std::size_t page : {20UL, 21UL, 23UL}) EXPECT_FALSE(machine.holds(PageIndex{page})) << page;
+  ASSERT_TRUE(capture.resume());
   capture.finish().commit();
 }
 

@@ -88,6 +88,18 @@ TEST_F(RestoreTest, AZeroPageClearsTheImagesPage) {
   EXPECT_EQ(first_byte_of(1), std::byte{0});
 }
 
+TEST_F(RestoreTest, ZeroPagesBecomeWhatTheTargetMakesOfThem) {
+  for (std::size_t page = 0; page < kPages; ++page) target.page_for_writing(PageIndex{page})[0] = std::byte{77};
+  PageBatch batch;
+  batch.zero_pages = {0, 1, 2, 4, 30, 31};
+  write_pages(batch, target);
+  for (std::uint32_t page = 0; page < kPages; ++page) {
+    const bool zero = std::ranges::find(batch.zero_pages, page) != batch.zero_pages.end();
+    EXPECT_EQ(first_byte_of(page), zero ? std::byte{0} : std::byte{77}) << page;
+    EXPECT_EQ(target.holds(PageIndex{page}), !zero) << page;
+  }
+}
+
 TEST_F(RestoreTest, AnIncompleteEpochIsThrownAwayWhole) {
   ASSERT_TRUE(stage.add(pages({1, 5}, 0, 3)));
   const auto verified = stage.verify(manifest_of_two_parts(), state, target);

@@ -86,6 +86,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"no protocol", "vcpus = 2", "boot_protocol = \"efi\"",
        "b.toml:10: [vm] boot_protocol: expected \"auto\", \"linux64\" or \"pvh\", found \"efi\""},
       {"out of range", "vcpus = 2", "vcpus = 9", "b.toml:10: [vm] vcpus: expected a whole number from 1 to 8, found 9"},
+      {"balloon as large as the guest", "vcpus = 2", "balloon_mib = 128",
+       "b.toml:10: [vm] balloon_mib: expected a whole number from 0 to 127, found 128"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
@@ -123,6 +125,13 @@ TEST(Config, HowTheGuestIsStartedMayBeChosen) {
   EXPECT_FALSE(config->vm.virtio_on_cmdline);
   EXPECT_EQ(parse_config(replaced("vcpus = 2", "boot_protocol = \"linux64\""), "b.toml")->vm.boot_protocol, BootProtocol::kLinux64);
   EXPECT_FALSE(parse_config(replaced("vcpus = 2", "boot_protocol = \"auto\""), "b.toml")->vm.boot_protocol.has_value());
+}
+
+TEST(Config, AGuestMayBeAskedToGiveBackMemory) {
+  EXPECT_EQ(parse_config(kWhole, "b.toml")->vm.balloon_bytes, 0u);
+  const auto config = parse_config(replaced("vcpus = 2", "balloon_mib = 32"), "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->vm.balloon_bytes, std::uint64_t{32} << 20);
 }
 
 TEST(Config, AnAbsentFileIsNamed) {

@@ -82,8 +82,8 @@ class OperatorSocketTest : public testing::Test {
 };
 
 TEST_F(OperatorSocketTest, ARequestIsAnsweredLaterOnTheSameLoop) {
-  ASSERT_TRUE(serve([&](schema::OperatorRequest::Command command, OperatorServer::Answer answer) {
-    EXPECT_EQ(command, schema::OperatorRequest::Command::SWITCHOVER);
+  ASSERT_TRUE(serve([&](const OperatorCall& call, OperatorServer::Answer answer) {
+    EXPECT_EQ(call.command, schema::OperatorRequest::Command::SWITCHOVER);
     loop_->loop().post([answer] { answer({.ok = true, .sentence = "node a has the guest", .status = sample()}); });
   }));
   std::string sentence;
@@ -97,8 +97,7 @@ TEST_F(OperatorSocketTest, ARequestIsAnsweredLaterOnTheSameLoop) {
 }
 
 TEST_F(OperatorSocketTest, MalformedRequestsAreAnsweredOrIgnoredAndTheSocketLives) {
-  ASSERT_TRUE(serve(
-      [](schema::OperatorRequest::Command, OperatorServer::Answer answer) { answer({.ok = true, .sentence = "fine", .status = {}}); }));
+  ASSERT_TRUE(serve([](const OperatorCall&, OperatorServer::Answer answer) { answer({.ok = true, .sentence = "fine", .status = {}}); }));
   {
     zmq::context_t context{1};
     zmq::socket_t socket{context, zmq::socket_type::req};
@@ -113,7 +112,7 @@ TEST_F(OperatorSocketTest, MalformedRequestsAreAnsweredOrIgnoredAndTheSocketLive
 }
 
 TEST_F(OperatorSocketTest, ALivingDaemonsSocketIsNotTaken) {
-  ASSERT_TRUE(serve([](schema::OperatorRequest::Command, OperatorServer::Answer answer) { answer({}); }));
+  ASSERT_TRUE(serve([](const OperatorCall&, OperatorServer::Answer answer) { answer({}); }));
   const auto other = LoopThread::start(clock_, "second");
   ASSERT_TRUE(other);
   std::string refusal;

@@ -362,5 +362,32 @@ TEST_F(SessionTest, BeginFromAKnownBaseNeedsNoTransfer) {
   EXPECT_GT(primary->committed(), Epoch{8});
 }
 
+TEST_F(SessionTest, WhatTheGuestNeverTouchedOrGaveBackCostsNoBytesAndNoMemory) {
+  for (std::size_t page = 0; page < kPages; ++page)
+    if (page % 100 < 70) machine_a->give_back(PageIndex{page});
+  protect();
+  EXPECT_TRUE(images_equal());
+  for (std::size_t page = 0; page < kPages; ++page) {
+    ASSERT_EQ(machine_a->holds(PageIndex{page}), page % 100 >= 70) << page;
+    ASSERT_TRUE(page % 100 >= 70 || !machine_b->holds(PageIndex{page})) << page;
+  }
+  for (std::size_t page = 70; page < 100; ++page) machine_a->guest_write_u64(page * kPageSizeBytes, page);
+  run(100ms);
+  for (std::size_t page = 70; page < 95; ++page) machine_a->give_back(PageIndex{page});
+  const std::size_t before = primary_log.reports.size();
+  run(100ms);
+  EXPECT_TRUE(images_equal());
+  ASSERT_GT(primary_log.reports.size(), before);
+  std::size_t zero_pages = 0;
+  std::size_t sent_bytes = 0;
+  for (std::size_t i = before; i < primary_log.reports.size(); ++i) {
+    zero_pages += primary_log.reports[i].zero_pages;
+    sent_bytes = std::max(sent_bytes, primary_log.reports[i].sent_bytes);
+  }
+  EXPECT_EQ(zero_pages, 25U);
+  EXPECT_LT(sent_bytes, kPageSizeBytes) << "the machine's state alone";
+  for (std::size_t page = 70; page < 95; ++page) EXPECT_FALSE(machine_a->holds(PageIndex{page}) || machine_b->holds(PageIndex{page}));
+}
+
 }  // namespace
 }  // namespace understudy

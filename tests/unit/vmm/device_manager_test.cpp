@@ -37,12 +37,13 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   DeviceManager& manager = **made;
-  EXPECT_EQ(manager.device_ids(),
-            (std::vector<std::string>{"serial0", "power0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro"}));
+  EXPECT_EQ(manager.device_ids(), (std::vector<std::string>{"serial0", "power0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro",
+                                                            "rng0", "balloon0", "rtc0"}));
   EXPECT_EQ(manager.kernel_command_line(),
-            " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7");
-  const std::uint32_t types[] = {1, 2, 2};
-  for (std::uint64_t i = 0; i < 3; ++i) EXPECT_EQ(read_bus(manager.mmio_bus(), 0xD000'0000 + 0x1000 * i + VIRTIO_MMIO_DEVICE_ID), types[i]);
+            " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7"
+            " virtio_mmio.device=4K@0xd0003000:10 virtio_mmio.device=4K@0xd0004000:11");
+  const std::uint32_t types[] = {1, 2, 2, 4, 5};
+  for (std::uint64_t i = 0; i < 5; ++i) EXPECT_EQ(read_bus(manager.mmio_bus(), 0xD000'0000 + 0x1000 * i + VIRTIO_MMIO_DEVICE_ID), types[i]);
   std::byte status{};
   manager.port_bus().read(0x3F8 + UART_LSR, {&status, 1});
   EXPECT_EQ(status, std::byte{UART_LSR_TEMT | UART_LSR_THRE});
@@ -51,9 +52,9 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   const auto interrupts = manager.interrupts();
   std::vector<std::uint32_t> gsis;
   for (const auto& route : interrupts) gsis.push_back(route.gsi);
-  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 9, 5, 6, 7}));
+  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 9, 5, 6, 7, 10, 11, 8}));
   const auto notifications = manager.notifications();
-  ASSERT_EQ(notifications.size(), 5u);
+  ASSERT_EQ(notifications.size(), 9u);
   EXPECT_EQ(notifications[1].address, GuestPhysicalAddress{0xD000'0050});
   EXPECT_EQ(notifications[1].value, 1u);
   EXPECT_EQ(notifications[2].value, 2u) << "virtio-net's control queue";
@@ -67,8 +68,8 @@ TEST(DeviceManager, NamesWhatTheOtherNodesNetworkMustHaveAlike) {
   config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>(false), .queue_pairs = 4});
   const auto made = DeviceManager::create(std::move(config), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
-  EXPECT_EQ((*made)->device_ids()[1], "net0:52:54:00:12:34:56:4-queue-pairs:tap-without-offloads");
-  EXPECT_EQ((*made)->notifications().size(), 9u);
+  EXPECT_EQ((*made)->device_ids()[2], "net0:52:54:00:12:34:56:4-queue-pairs:tap-without-offloads");
+  EXPECT_EQ((*made)->notifications().size(), 13u);
 }
 
 TEST(DeviceManager, NamesForTheFirmwareWhatNoGuestFindsByItself) {
@@ -76,17 +77,21 @@ TEST(DeviceManager, NamesForTheFirmwareWhatNoGuestFindsByItself) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   const auto& nodes = (*made)->device_nodes();
-  ASSERT_EQ(nodes.size(), 4u);
+  ASSERT_EQ(nodes.size(), 7u);
   EXPECT_EQ(nodes[0].hardware_id, "PNP0501");
   EXPECT_EQ(nodes[0].ports->start, 0x3F8);
   EXPECT_EQ(nodes[0].ports->count, 8);
   EXPECT_EQ(nodes[0].gsi, 4u);
-  for (std::uint32_t i = 0; i < 3; ++i) {
+  const std::uint32_t gsis[] = {5, 6, 7, 10, 11};
+  for (std::uint32_t i = 0; i < 5; ++i) {
     EXPECT_EQ(nodes[1 + i].hardware_id, "LNRO0005");
     EXPECT_EQ(nodes[1 + i].memory->start.raw(), 0xD000'0000 + 0x1000 * i);
     EXPECT_EQ(nodes[1 + i].memory->bytes, 0x1000u);
-    EXPECT_EQ(nodes[1 + i].gsi, 5 + i);
+    EXPECT_EQ(nodes[1 + i].gsi, gsis[i]);
   }
+  EXPECT_EQ(nodes[6].hardware_id, "PNP0B00");
+  EXPECT_EQ(nodes[6].ports->start, 0x70);
+  EXPECT_EQ(nodes[6].gsi, 8u);
 }
 
 TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
@@ -96,14 +101,14 @@ TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {
     for (unsigned i = 0; i < nics; ++i) config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
     return DeviceManager::create(std::move(config), rig.memory, rig.loop());
   };
-  const auto most = with(16);
+  const auto most = with(14);
   ASSERT_TRUE(most);
   std::vector<std::uint32_t> gsis;
   for (const auto& route : (*most)->interrupts()) gsis.push_back(route.gsi);
-  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 9, 5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
-  const auto too_many = with(17);
+  EXPECT_EQ(gsis, (std::vector<std::uint32_t>{4, 9, 5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 8}));
+  const auto too_many = with(15);
   ASSERT_FALSE(too_many);
-  EXPECT_THAT(too_many.error().text(), HasSubstr("17"));
+  EXPECT_THAT(too_many.error().text(), HasSubstr("15"));
 }
 
 TEST(DeviceManager, RefusesBadConfiguration) {
@@ -177,7 +182,7 @@ TEST(DeviceManager, WhateverTheCallerOfQuiesceIsToldIsWhatHolds) {
   // devices make that moment long.
   DeviceRig rig;
   DevicesConfig config;
-  for (unsigned i = 0; i < 16; ++i) config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
+  for (unsigned i = 0; i < 14; ++i) config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});
   const auto manager = *DeviceManager::create(std::move(config), rig.memory, rig.loop());
   const std::byte key{'k'};
   Duration deadline = std::chrono::microseconds{100};

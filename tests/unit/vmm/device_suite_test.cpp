@@ -13,10 +13,13 @@
 #include "tests/unit/vmm/device_rig.h"
 #include "tests/unit/vmm/virtio_driver.h"
 #include "vmm/device_manager.h"
+#include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/net/wire.h"
 #include "vmm/devices/power/power.h"
+#include "vmm/devices/rng/rng.h"
+#include "vmm/devices/rtc/rtc.h"
 #include "vmm/devices/serial/serial.h"
 
 namespace understudy {
@@ -244,15 +247,100 @@ class BlkSpecimen final : public VirtioSpecimen {
   std::uint16_t first_ = 0;
 };
 
+class RngSpecimen final : public VirtioSpecimen {
+ public:
+  RngSpecimen() { own(std::move(*Rng::create(slot("rng0"), host_entropy, {.bytes_per_interval = 64, .interval = std::chrono::hours{1}}))); }
+  bool step(unsigned number) override {
+    if (number < kNegotiationSteps) return negotiate(number);
+    switch (number - kNegotiationSteps) {
+      case 0:
+        rings_[0].add({{kData, 64, true}});
+        kick(0);
+        return true;
+      case 1:
+        driver_->take_interrupt_status();
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
+class BalloonSpecimen final : public VirtioSpecimen {
+ public:
+  BalloonSpecimen() {
+    rings_.emplace_back(*rig.memory, kRing + 2 * DriverRing::kBytes, 16);
+    own(std::move(*Balloon::create(slot("balloon0"), 3)));
+  }
+  bool step(unsigned number) override {
+    if (number < kNegotiationSteps) return negotiate(number);
+    switch (number - kNegotiationSteps) {
+      case 0:
+        static_cast<Balloon&>(*virtio_).set_target(7).value();
+        return true;
+      case 1:
+        rings_[0].add({{kData, 4}});
+        kick(0);
+        return true;
+      case 2:
+        rings_[2].add({{kData + 0x1000, 0x2000, true}});
+        kick(2);
+        return true;
+      case 3:
+        driver_->write(VirtioMmio::kConfigOffset + 4, 5);
+        return true;
+      case 4:
+        driver_->take_interrupt_status();
+        return true;
+      default:
+        return false;
+    }
+  }
+};
+
+class RtcSpecimen final : public Specimen {
+ public:
+  ~RtcSpecimen() override {
+    rig.on_loop([&] { rtc_->detach(); });
+  }
+  Device& device() override { return *rtc_; }
+  bool step(unsigned number) override {
+    const auto set = [&](std::uint8_t index, std::uint8_t value) {
+      const std::byte bytes[] = {std::byte{index}, std::byte{value}};
+      rtc_->write(0, bytes);
+      return true;
+    };
+    switch (number) {
+      case 0:
+        return set(Mc146818::kB, Mc146818::kSet | Mc146818::kHours24);
+      case 1:
+        return set(Mc146818::kYear, 0x31);
+      case 2:
+        return set(Mc146818::kHoursAlarm, 0x11);
+      case 3:
+        return set(Mc146818::kA, 0x76);
+      case 4:
+        return set(0x50, 0xA5);
+      case 5:
+        return set(Mc146818::kA, 0x26);
+      default:
+        return false;
+    }
+  }
+
+ private:
+  std::unique_ptr<Rtc> rtc_ = std::move(*Rtc::create("rtc0", rig.loop(), kRigMemoryBytes));
+};
+
 using Make = std::unique_ptr<Specimen> (*)();
 template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {{"power", make_specimen<PowerSpecimen>},
-                                                {"serial", make_specimen<SerialSpecimen>},
-                                                {"net", make_specimen<NetSpecimen>},
-                                                {"blk", make_specimen<BlkSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {{"power", make_specimen<PowerSpecimen>}, {"serial", make_specimen<SerialSpecimen>},
+                                                {"net", make_specimen<NetSpecimen>},     {"blk", make_specimen<BlkSpecimen>},
+                                                {"rng", make_specimen<RngSpecimen>},     {"balloon", make_specimen<BalloonSpecimen>},
+                                                {"rtc", make_specimen<RtcSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {

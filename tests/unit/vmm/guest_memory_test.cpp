@@ -1,9 +1,11 @@
 // Guest memory around the 32-bit hole, its bounds, and the marks of the VMM's writes; and the page sets beneath.
 #include "vmm/guest_memory.h"
 
+#include <algorithm>
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace understudy {
 namespace {
@@ -67,6 +69,85 @@ TEST(GuestMemory, MarksEachPageOfAWriteOnce) {
   EXPECT_EQ(back, bytes);
 }
 
+// How many pages the host holds: from the file's side, so that asking touches none.
+std::uint64_t held(const GuestMemory& memory) {
+  struct stat status {};
+  EXPECT_EQ(::fstat(memory.fd(), &status), 0);
+  return static_cast<std::uint64_t>(status.st_blocks) * 512 / kPageSizeBytes;
+}
+void fill(GuestMemory& memory, std::size_t first, std::size_t count) {
+  std::ranges::fill(memory.file().subspan(first * kPageSizeBytes, count * kPageSizeBytes), std::byte{9});
+}
+bool is_zero(const GuestMemory& memory, std::size_t page) {
+  const auto bytes = memory.file().subspan(page * kPageSizeBytes, kPageSizeBytes);
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+TEST(GuestMemory, WhatIsDiscardedIsZerosMarkedAndNotHeld) {
+  const auto memory = GuestMemory::create(8 * kMiB).value();
+  fill(*memory, 10, 8);
+  marked(*memory);
+  ASSERT_EQ(held(*memory), 8U);
+  ASSERT_TRUE(memory->discard(GuestPhysicalAddress{12 * kPageSizeBytes}, 3 * kPageSizeBytes));
+  EXPECT_EQ(held(*memory), 5U);
+  EXPECT_EQ(marked(*memory), (std::vector<std::uint64_t>{12, 13, 14}));
+  for (std::size_t page = 10; page < 18; ++page) EXPECT_EQ(is_zero(*memory, page), page >= 12 && page < 15) << page;
+  fill(*memory, 13, 1);
+  EXPECT_FALSE(is_zero(*memory, 13)) << "a discarded page can be used again";
+}
+
+TEST(GuestMemory, DiscardsWholePagesOfOneRegionOnly) {
+  const auto memory = GuestMemory::create(4096 * kMiB).value();
+  const std::pair<std::uint64_t, std::uint64_t> cases[] = {{0x1001, kPageSizeBytes},
+                                                           {0x1000, kPageSizeBytes - 1},
+                                                           {GuestMemory::kHoleStart - kPageSizeBytes, 2 * kPageSizeBytes},
+                                                           {GuestMemory::kHoleStart, kPageSizeBytes},
+                                                           {~std::uint64_t{4095}, kPageSizeBytes},
+                                                           {0x1000, ~std::uint64_t{4095}}};
+  for (const auto& [start, length] : cases) {
+    const auto refused = memory->discard(GuestPhysicalAddress{start}, length);
+    ASSERT_FALSE(refused.has_value()) << start;
+    EXPECT_EQ(refused.error().code(), ErrorCode::kInvalid);
+  }
+  // Above the hole the file goes on where it left off below.
+  fill(*memory, GuestMemory::kHoleStart / kPageSizeBytes, 1);
+  ASSERT_TRUE(memory->discard(GuestPhysicalAddress{GuestMemory::kHoleEnd}, kPageSizeBytes));
+  EXPECT_EQ(marked(*memory), (std::vector<std::uint64_t>{GuestMemory::kHoleStart / kPageSizeBytes}));
+  EXPECT_EQ(held(*memory), 0U);
+}
+
+TEST(GuestMemory, KnowsWhatTheHostHoldsWithoutTouchingIt) {
+  const auto memory = GuestMemory::create(4 * kMiB).value();
+  EXPECT_EQ(memory->absent_run(PageIndex{0}, 5000), 1024U) << "nothing was touched yet";
+  EXPECT_EQ(memory->absent_run(PageIndex{1000}, 5), 5U);
+  EXPECT_EQ(memory->absent_run(PageIndex{1000}, 0), 0U);
+  fill(*memory, 100, 20);
+  EXPECT_EQ(memory->absent_run(PageIndex{90}, 1000), 10U);
+  EXPECT_EQ(memory->absent_run(PageIndex{100}, 1000), 0U);
+  EXPECT_EQ(memory->absent_run(PageIndex{119}, 1000), 0U);
+  EXPECT_EQ(memory->absent_run(PageIndex{120}, 1000), 904U);
+  ASSERT_TRUE(memory->discard(GuestPhysicalAddress{110 * kPageSizeBytes}, kPageSizeBytes));
+  EXPECT_EQ(memory->absent_run(PageIndex{110}, 1000), 1U);
+  EXPECT_EQ(memory->absent_run(PageIndex{111}, 1000), 0U);
+  EXPECT_EQ(held(*memory), 19U);
+}
+
+TEST(GuestMemory, ZeroingHoldsNoMoreThanBefore) {
+  const auto memory = GuestMemory::create(4 * kMiB).value();
+  fill(*memory, 100, 4);
+  fill(*memory, 200, 100);
+  marked(*memory);
+  memory->zero(PageIndex{90}, 220);
+  EXPECT_EQ(held(*memory), 4U) << "a few pages in use stay; the many are given back";
+  EXPECT_TRUE(marked(*memory).empty());
+  for (std::size_t page = 90; page < 310; ++page) ASSERT_TRUE(is_zero(*memory, page)) << page;
+  memory->zero(PageIndex{0}, 0);
+  fill(*memory, 1022, 2);
+  memory->zero(PageIndex{1023}, 1);
+  EXPECT_TRUE(is_zero(*memory, 1023));
+  EXPECT_FALSE(is_zero(*memory, 1022));
+}
+
 TEST(PageSet, CountsMergesAndVisitsInOrder) {
   PageSet set{130};
   EXPECT_TRUE(set.empty());
@@ -81,6 +162,17 @@ TEST(PageSet, CountsMergesAndVisitsInOrder) {
   set.insert_all();
   EXPECT_EQ(set.count(), 130U);
   EXPECT_EQ(set.words().back(), 3U) << "no bit beyond the last page";
+}
+
+TEST(PageSet, TakesAndLosesWholeRanges) {
+  for (const auto& [first, count] : {std::pair{0U, 0U}, {0U, 1U}, {63U, 2U}, {5U, 59U}, {64U, 64U}, {1U, 199U}, {200U, 0U}}) {
+    AtomicPageSet set{200};
+    set.insert(PageIndex{first}, count);
+    for (unsigned page = 0; page < 200; ++page) ASSERT_EQ(set.contains(PageIndex{page}), page >= first && page < first + count) << page;
+    set.insert(PageIndex{0}, 200);
+    set.remove(PageIndex{first}, count);
+    for (unsigned page = 0; page < 200; ++page) ASSERT_EQ(set.contains(PageIndex{page}), page < first || page >= first + count) << page;
+  }
 }
 
 TEST(PageSet, AnInsertDuringADrainIsInThisDrainOrTheNext) {

@@ -35,7 +35,9 @@ VirtioMmio::VirtioMmio(VirtioSlot slot, Host host, Identity identity)
       interrupt_{std::move(host.interrupt)},
       device_type_{identity.device_type},
       offered_features_{identity.features | kTransportFeatures},
+      writable_words_{std::move(identity.writable_words)},
       config_space_{std::move(identity.config_space)} {
+  for (const std::size_t offset : writable_words_) US_CHECK(offset + sizeof(std::uint32_t) <= config_space_.size());
   for (unsigned i = 0; i < host.notify.size(); ++i)
     queues_.push_back(std::make_unique<Queue>(*slot_.loop, std::move(host.notify[i]), *slot_.memory, [this, i] { on_notified(i); }));
 }

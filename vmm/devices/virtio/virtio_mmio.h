@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/base/event_loop.h"
@@ -59,9 +60,10 @@ class VirtioMmio : public Device {
 
  protected:
   struct Identity {
-    std::uint32_t device_type;            // virtio 1.2, 5
-    std::uint64_t features;               // the device's own; the transport adds its own
-    std::vector<std::byte> config_space;  // to begin with, and after a reset as it is; its size is fixed
+    std::uint32_t device_type;                  // virtio 1.2, 5
+    std::uint64_t features;                     // the device's own; the transport adds its own
+    std::vector<std::byte> config_space;        // to begin with, and after a reset as it is; its size is fixed
+    std::vector<std::size_t> writable_words{};  // where in it 32-bit fields lie that the driver writes
   };
   struct Host {
     InterruptLine interrupt;
@@ -123,6 +125,15 @@ class VirtioMmio : public Device {
   // On the loop, quiesced, for good: no backend touches guest memory after it.
   virtual void on_detach() = 0;
 
+  // The configuration space's 32-bit fields. Any thread, outside a turn as well.
+  std::uint32_t config_word(std::size_t offset) const;
+  // Changes one and tells a driver that runs (2.5, 4.2.2.1).
+  void change_config_and_tell(std::size_t offset, std::uint32_t value);
+  // The same, told to nobody: for on_reset().
+  void put_config(std::size_t offset, std::uint32_t value);
+  // For restore(), after restore_transport(), which knows the generation.
+  void restore_config(const std::vector<std::pair<std::size_t, std::uint32_t>>& words);
+
   // For the device's save(), check() and restore().
   struct TransportState {
     std::uint32_t status = 0;
@@ -155,6 +166,7 @@ class VirtioMmio : public Device {
 
   std::uint32_t read_register(std::uint64_t offset) const;
   void write_register(std::uint64_t offset, std::uint32_t value);
+  void write_config(std::uint64_t at, ConstBytes in);
   void write_queue_register(QueueState& queue, std::uint64_t offset, std::uint32_t value);
   void write_status(std::unique_lock<std::mutex>& lock, std::uint32_t value);
   void request_reset(std::unique_lock<std::mutex>& lock);
@@ -168,6 +180,7 @@ class VirtioMmio : public Device {
   const InterruptLine interrupt_;
   const std::uint32_t device_type_;
   const std::uint64_t offered_features_;
+  const std::vector<std::size_t> writable_words_;
   std::vector<std::unique_ptr<Queue>> queues_;  // the vector is fixed after construction
 
   // Set under mutex_ (so that it falls to a reset with the rest), read and acknowledged without.

@@ -1,10 +1,12 @@
 // The vCPUs' side: the register window (4.2.2) and the device status machine (2.1).
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 
+#include "net/base/check.h"
 #include "vmm/devices/virtio/virtio_mmio.h"
 
 namespace understudy {
@@ -50,9 +52,9 @@ void VirtioMmio::read(std::uint64_t offset, MutableBytes out) {
 }
 
 void VirtioMmio::write(std::uint64_t offset, ConstBytes in) {
-  // Nothing in the configuration space of our devices is writable.
+  if (offset >= kConfigOffset) return write_config(offset - kConfigOffset, in);
   std::uint32_t value = 0;
-  if (offset >= kConfigOffset || in.size() != sizeof value || offset % sizeof value != 0) return;
+  if (in.size() != sizeof value || offset % sizeof value != 0) return;
   std::memcpy(&value, in.data(), sizeof value);
   if (offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
     if (value < queues_.size()) signal(queues_[value]->notify.get());
@@ -77,6 +79,40 @@ void VirtioMmio::write(std::uint64_t offset, ConstBytes in) {
   if (raise) interrupt_.raise();
   if (kick)
     for (const auto& each : queues_) signal(each->notify.get());
+}
+
+// 4.2.2.2: a 32-bit field is written by one aligned access. What is not the driver's to write stays.
+void VirtioMmio::write_config(std::uint64_t at, ConstBytes in) {
+  std::uint32_t value = 0;
+  if (in.size() != sizeof value || std::ranges::find(writable_words_, at) == writable_words_.end()) return;
+  std::memcpy(&value, in.data(), sizeof value);
+  const std::lock_guard lock{mutex_};
+  put_config(at, value);
+}
+
+std::uint32_t VirtioMmio::config_word(std::size_t offset) const {
+  const std::lock_guard lock{mutex_};
+  std::uint32_t value = 0;
+  US_CHECK(offset + sizeof value <= config_space_.size());
+  std::memcpy(&value, config_space_.data() + offset, sizeof value);
+  return value;
+}
+
+void VirtioMmio::put_config(std::size_t offset, std::uint32_t value) {
+  US_CHECK(offset + sizeof value <= config_space_.size());
+  std::memcpy(config_space_.data() + offset, &value, sizeof value);
+}
+
+void VirtioMmio::change_config_and_tell(std::size_t offset, std::uint32_t value) {
+  bool raise = false;
+  {
+    const std::lock_guard lock{mutex_};
+    put_config(offset, value);
+    ++config_generation_;
+    raise = (status_ & VIRTIO_CONFIG_S_DRIVER_OK) != 0;
+    if (raise) interrupt_status_.fetch_or(VIRTIO_MMIO_INT_CONFIG);
+  }
+  if (raise) interrupt_.raise();
 }
 
 std::uint32_t VirtioMmio::read_register(std::uint64_t offset) const {

@@ -78,6 +78,12 @@ Result<VirtioMmio::TransportState> VirtioMmio::parse_transport(schema::VirtioTra
   return state;
 }
 
+void VirtioMmio::restore_config(const std::vector<std::pair<std::size_t, std::uint32_t>>& words) {
+  const std::lock_guard lock{mutex_};
+  US_CHECK(quiesced_);
+  for (const auto& [offset, value] : words) put_config(offset, value);
+}
+
 void VirtioMmio::restore_transport(const TransportState& state) {
   const std::lock_guard lock{mutex_};
   US_CHECK(quiesced_ && !in_turn_ && state.queues.size() == queues_.size());
