@@ -44,7 +44,7 @@ struct DaemonConfig {
     bool virtio_on_cmdline = true;              // names the virtio devices to a kernel without ACPI
     std::uint64_t memory_bytes = 0;
     unsigned vcpus = 1;
-    std::string cpu_model = "host";  // one of cpu_model_names()
+    std::string cpu_model = "host";   // one of cpu_model_names()
     std::uint64_t balloon_bytes = 0;  // a fresh guest is asked to give back so much; less than memory_bytes
   } vm;
   struct Net {
