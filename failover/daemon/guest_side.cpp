@@ -48,10 +48,10 @@ GuestSide::~GuestSide() {
 
 Result<void> GuestSide::open_disks() {
   for (const auto& config : deps_.config.disks) {
-    auto file = open_block_file(config.image, config.read_only);
-    if (!file) return std::move(file.error()).within("disk " + config.id);
+    auto io = open_block_io(config.image, config.read_only);
+    if (!io) return std::move(io.error()).within("disk " + config.id);
     Disk disk;
-    disk.image = DiskImage::start(std::move(*file), deps_.clock);
+    disk.image = DiskImage::start(std::move(*io), deps_.clock);
     disk.image->on_error([id = config.id](const Error& error) {
       log(Severity::kError, "disk image fails; the guest's request waits", {{"disk", id}, {"reason", error.text()}});
     });
