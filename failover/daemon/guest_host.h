@@ -6,8 +6,11 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "failover/daemon/config.h"
+#include "failover/daemon/disk_health.h"
 #include "failover/daemon/status.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
@@ -25,6 +28,7 @@ struct GuestNumbers {
   Status::Gate gate;
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
+  std::vector<DiskReading> disks;
 };
 
 class GuestHost {

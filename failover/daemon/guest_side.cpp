@@ -236,6 +236,8 @@ GuestNumbers GuestSide::numbers() const {
     numbers = numbers_;
     numbers.epochs = epochs_.summary();
   }
+  // No file system is touched: a stuck disk is told of like any other.
+  for (std::size_t i = 0; i < disks_.size(); ++i) numbers.disks.push_back({deps_.config.disks[i].id, disks_[i].image->evidence(now())});
   const EgressGateStats gate = egress_.gate()->stats();
   numbers.gate = {name_of(gate.mode), gate.depth_frames, gate.depth_bytes, gate.released,
                   gate.dropped_muted + gate.dropped_by_port + gate.dropped_received};
