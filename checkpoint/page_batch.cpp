@@ -206,8 +206,9 @@ Result<DiskBatch> decode_disk_writes(std::span<const std::byte> payload, std::sp
       const std::string name = "write of " + std::to_string(one.length_bytes) + " bytes at " + std::to_string(one.offset_bytes) +
                                " of disk " + std::to_string(one.disk);
       if (one.disk >= disk_bytes.size()) return corrupt(name + ": there are " + std::to_string(disk_bytes.size()) + " disks");
-      if (one.length_bytes == 0 || one.length_bytes > kMaxDiskWriteBytes || one.length_bytes % 512 != 0 || one.offset_bytes % 512 != 0)
-        return corrupt(name + ": not whole sectors, or longer than " + std::to_string(kMaxDiskWriteBytes));
+      const std::uint32_t most = one.zeros ? kMaxDiskZerosBytes : kMaxDiskWriteBytes;
+      if (one.length_bytes == 0 || one.length_bytes > most || one.length_bytes % 512 != 0 || one.offset_bytes % 512 != 0)
+        return corrupt(name + ": not whole sectors, or longer than " + std::to_string(most));
       const std::uint64_t capacity = disk_bytes[one.disk];
       if (one.offset_bytes > capacity || one.length_bytes > capacity - one.offset_bytes)
         return corrupt(name + ": beyond its end at " + std::to_string(capacity));

@@ -29,6 +29,7 @@ void EpochStage::begin(Epoch base) {
   seen_.clear();
   pages_.clear();
   writes_.clear();
+  kept_disk_bytes_ = 0;
   state_ = {};
   whole_ = false;
 }
@@ -70,8 +71,9 @@ Result<void> EpochStage::add(PageBatch batch) {
 
 Result<void> EpochStage::add(DiskBatch batch) {
   US_TRY(note(batch));
-  if (digest_.disk_bytes() > limits_.max_disk_bytes)
-    return Error{ErrorCode::kCorrupt, "disk writes of " + std::to_string(digest_.disk_bytes()) + " bytes in one epoch; at most " +
+  for (const DiskWrite& write : batch.writes) kept_disk_bytes_ += kept_bytes(write);
+  if (kept_disk_bytes_ > limits_.max_disk_bytes)
+    return Error{ErrorCode::kCorrupt, "disk writes of " + std::to_string(kept_disk_bytes_) + " bytes in one epoch; at most " +
                                           std::to_string(limits_.max_disk_bytes) + " are staged"};
   for (DiskWrite& write : batch.writes) writes_.push_back(std::move(write));
   return {};

@@ -22,7 +22,7 @@ void write_pages(const PageBatch& batch, CheckpointTarget& target);
 
 struct StageLimits {
   std::size_t page_count = 0;                           // of the image
-  std::size_t max_disk_bytes = std::size_t{512} << 20;  // of one epoch
+  std::size_t max_disk_bytes = std::size_t{512} << 20;  // of one epoch's disk writes, as they are kept
 };
 
 // Loop-owned. Bounded by the image's size and max_disk_bytes, since a page counts once.
@@ -59,6 +59,7 @@ class EpochStage {
   PageSet seen_;
   std::vector<PageBatch> pages_;
   std::vector<DiskWrite> writes_;
+  std::size_t kept_disk_bytes_ = 0;
   OwnedBytes state_;
   bool whole_ = false;
 };

@@ -12,9 +12,20 @@ namespace understudy {
 enum class ProbePath : std::uint8_t {
   kServiceNic = 0,  // the interface that carries the guest's network traffic
   kStorage = 1,     // the file system or device that carries the guest's disk
+  kGuestDisk = 2,   // the guest's own requests to its disks
 };
-inline constexpr std::size_t kProbePathCount = 2;
-constexpr const char* name_of(ProbePath path) { return path == ProbePath::kServiceNic ? "service NIC" : "storage"; }
+inline constexpr std::size_t kProbePathCount = 3;
+constexpr const char* name_of(ProbePath path) {
+  switch (path) {
+    case ProbePath::kServiceNic:
+      return "service NIC";
+    case ProbePath::kStorage:
+      return "storage";
+    case ProbePath::kGuestDisk:
+      return "guest disk";
+  }
+  return "unknown path";
+}
 
 enum class Health : std::uint8_t {
   kUnknown = 0,   // no answer yet

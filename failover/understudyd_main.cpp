@@ -104,12 +104,14 @@ int dispatch(int argc, char** argv) {
   CLI::App* const probe_nic = app.add_subcommand("probe-nic", "")->group("");
   CLI::App* const probe_storage = app.add_subcommand("probe-storage", "")->group("");
   for (CLI::App* const sub : {probe_nic, probe_storage}) sub->add_option("what", probed)->required();
+  std::vector<std::string> images;
+  probe_storage->add_option("images", images);
 
   probe_nic->add_option("--tap", tap);
 
   CLI11_PARSE(app, argc, argv);
   if (probe_nic->parsed()) return run_nic_probe(probed, tap);
-  if (probe_storage->parsed()) return run_storage_probe(probed);
+  if (probe_storage->parsed()) return run_storage_probe(probed, images);
   if (run->parsed()) return run_node(config);
   if (check->parsed()) return check_config(config);
   witness_options.store = store;

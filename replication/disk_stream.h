@@ -25,17 +25,20 @@ class DiskStream {
   virtual void stop_stream() = 0;
   // The writes since the last take, in the order of submission. `disk` is left 0. While the guest is paused, that is the epoch's rest.
   virtual std::vector<DiskWrite> take_writes() = 0;
-  // The peer holds `bytes` more of what was taken: makes room for new writes. At most what was taken and not released since start_stream().
+  // The peer holds `bytes` (as of kept_bytes()) more of what was taken: makes room for new writes. At most what was taken and not released
+  // since start_stream().
   virtual void release(std::size_t bytes) = 0;
 
   // A write waits because too much is kept for the peer.
   virtual bool blocked() const = 0;
 
   // The first transfer: reads a piece of the image (as of some moment between this call and the chunk's arrival), after the writes
-  // submitted so far. One at a time. A piece that is all zeros comes as zeros.
+  // submitted so far. One at a time.
   virtual void request_chunk(std::uint64_t offset_bytes, std::uint32_t length_bytes) = 0;
-  // nullopt: not read yet. A host that can't read its image never answers; the disk's evidence tells.
-  virtual std::optional<DiskWrite> poll_chunk() = 0;
+  // What the piece holds: writes that follow each other without a gap from the offset on, zeros as extents. Where the image has a hole they
+  // may go beyond the length asked for. To be sent before any write taken later. nullopt: not read yet. A host that can't read its image
+  // never answers; the disk's evidence tells.
+  virtual std::optional<std::vector<DiskWrite>> poll_chunk() = 0;
 };
 
 class DiskSink {

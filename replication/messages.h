@@ -12,7 +12,7 @@
 
 namespace understudy {
 
-inline constexpr std::uint16_t kReplicationVersion = 1;
+inline constexpr std::uint16_t kReplicationVersion = 2;  // 2: extents of zeros beyond 8 MiB
 
 namespace kind {
 inline constexpr MessageKind kHello = 1;

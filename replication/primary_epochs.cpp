@@ -89,7 +89,7 @@ void PrimarySession::finish_capture(Instant now) {
                 .report = {},
                 .resumed_at = encode_began};
   for (std::size_t d = 0; d < disks_.size(); ++d) {
-    for (const DiskWrite& write : sent.writes[d]) sent.release_bytes[d] += write.length_bytes;
+    for (const DiskWrite& write : sent.writes[d]) sent.release_bytes[d] += kept_bytes(write);
     if (!sent.writes[d].empty()) send_disk_writes(static_cast<std::uint16_t>(d), sent.writes[d]);
     report_.disk_writes += sent.writes[d].size();
     report_.disk_bytes += sent.release_bytes[d];
@@ -146,7 +146,11 @@ void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWr
   while (!writes.empty()) {
     std::size_t count = 0;
     std::size_t bytes = 0;
-    while (count < writes.size() && count < kMaxBatchWrites && bytes < kMaxBatchBytes) bytes += writes[count++].length_bytes;
+    std::size_t kept = 0;
+    while (count < writes.size() && count < kMaxBatchWrites && kept < kMaxBatchBytes) {
+      kept += kept_bytes(writes[count]);
+      bytes += writes[count++].length_bytes;
+    }
     EncodedPart part = encode_disk_writes(writes.first(count), digest_.parts());
     digest_.add_disk_writes(part.checksum, count, bytes);
     report_.sent_bytes += part.bulk_bytes;

@@ -94,9 +94,12 @@ void PrimarySession::send_chunks() {
       auto chunk = disks_[transfer.disk]->poll_chunk();
       if (!chunk) return;
       transfer.chunk_asked = false;
-      chunk->disk = static_cast<std::uint16_t>(transfer.disk);
-      transfer.disk_offset += chunk->length_bytes;
-      send_disk_writes(chunk->disk, std::span{&*chunk, 1});
+      const auto disk = static_cast<std::uint16_t>(transfer.disk);
+      for (DiskWrite& write : *chunk) {
+        write.disk = disk;
+        transfer.disk_offset += write.length_bytes;
+      }
+      send_disk_writes(disk, *chunk);
       flush();
       continue;
     }
@@ -124,7 +127,7 @@ void PrimarySession::send_writes_since() {
     std::size_t bytes = 0;
     for (DiskWrite& write : writes) {
       write.disk = static_cast<std::uint16_t>(d);
-      bytes += write.length_bytes;
+      bytes += kept_bytes(write);
     }
     send_disk_writes(static_cast<std::uint16_t>(d), writes);
     transfer.unconfirmed.back().release_disk = d;

@@ -1,14 +1,12 @@
 // The primary's disk: the guest's writes go to the image at once and, with the same bytes, into the epoch's stream.
 //
-// A write is copied once, at submission; from then on it is in the stream, so it is there before its completion. The bytes that the peer
-// has not yet acked are bounded: beyond that submit() says no, and the guest's disk waits for the peer. A host's error or hang is never
-// completed: see disk_image.h.
+// A write is copied once, at submission; from then on it is in the stream, so it is there before its completion. Zeros (of a discard, too)
+// go into both as extents. The bytes that the peer has not yet acked are bounded, as are those on their way to the image: beyond that
+// submit() says no, and the guest's disk waits. A host's error or hang is never completed: see disk_image.h.
 //
 // Threading: BlockBackend by the machine's device loop; DiskStream by the session's loop; evidence() by any thread.
 #pragma once
 
-#include <atomic>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,6 +15,7 @@
 #include "net/base/unique_fd.h"
 #include "replication/disk_image.h"
 #include "replication/disk_stream.h"
+#include "replication/write_buffers.h"
 #include "vmm/backend.h"
 
 namespace understudy {
@@ -25,10 +24,11 @@ struct ReplicatedDiskConfig {
   std::string serial_number = "understudy";               // up to 20 bytes
   std::size_t max_unacked_bytes = std::size_t{64} << 20;  // of the stream; a single larger write passes when nothing else is un-acked
   std::size_t max_queued_requests = 256;                  // submitted and not completed
+  std::size_t max_queued_bytes = std::size_t{64} << 20;   // of writes not yet on the image; a single larger one passes when there are none
 };
 
 struct ReplicatedDiskStats {
-  std::uint64_t reads = 0, writes = 0, flushes = 0;
+  std::uint64_t reads = 0, writes = 0, flushes = 0, zeros = 0;
   std::size_t unacked_bytes = 0;
   std::uint64_t refused_unacked = 0;  // submit() said no: the peer is behind
   std::uint64_t refused_queue = 0;    // submit() said no: the host's disk is behind
@@ -36,7 +36,7 @@ struct ReplicatedDiskStats {
 
 class ReplicatedDisk final : public BlockBackend, public DiskStream {
  public:
-  // Begins without a stream. kUnavailable: no eventfd.
+  // Begins without a stream. Fails when there is no eventfd to be had.
   static Result<std::unique_ptr<ReplicatedDisk>> create(std::shared_ptr<DiskImage> image, ReplicatedDiskConfig config);
   // Takes its requests back: no guest memory is touched afterwards, unless a read is stuck in the kernel.
   ~ReplicatedDisk() override;
@@ -46,7 +46,7 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   bool read_only() const override { return image_->read_only(); }
   std::string serial_number() const override { return config_.serial_number; }
   bool submit(const BlockRequest& request) override;
-  int completion_fd() const override;
+  int completion_fd() const override { return ready_->get(); }
   std::size_t reap(std::span<BlockCompletion> completions) override;
   bool abandon_in_flight(std::chrono::nanoseconds deadline) override;
 
@@ -57,23 +57,35 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   void release(std::size_t bytes) override;
   bool blocked() const override;
   void request_chunk(std::uint64_t offset_bytes, std::uint32_t length_bytes) override;
-  std::optional<DiskWrite> poll_chunk() override;
+  std::optional<std::vector<DiskWrite>> poll_chunk() override;
 
   DiskEvidence evidence(Instant now) const { return image_->evidence(now); }
   ReplicatedDiskStats stats() const;
 
  private:
-  void keep(std::uint64_t offset_bytes, const OwnedBytes& data);  // under mutex_
-  struct Completions;                                             // shared with requests that outlive this object
+  class Requests;  // the guest's, shared with tasks that outlive this object
   struct Chunk;
-  ReplicatedDisk(std::shared_ptr<DiskImage> image, ReplicatedDiskConfig config, std::shared_ptr<Completions> completions);
+  struct Scan;
+  ReplicatedDisk(std::shared_ptr<DiskImage> image, ReplicatedDiskConfig config, std::shared_ptr<const UniqueFd> ready);
+
+  // Under mutex_: whether there is room for so much more that the peer and the image do not have.
+  bool has_room(std::size_t kept, std::size_t copied);
+  void submit_write(const BlockRequest& request, std::uint64_t length);
+  void submit_zeros(const BlockRequest& request);
+  void keep(DiskWrite write);
+  void read_chunk();
+  void signal() const;
 
   const std::shared_ptr<DiskImage> image_;
   const ReplicatedDiskConfig config_;
-  const std::uint64_t owner_;        // of the guest's requests
-  const std::uint64_t chunk_owner_;  // of the session's reads
-  std::shared_ptr<Completions> completions_;
-  std::shared_ptr<Chunk> chunk_;  // session's loop only
+  const std::shared_ptr<const UniqueFd> ready_;
+  const std::shared_ptr<WriteBuffers> buffers_;
+  const std::uint64_t owner_;           // of the guest's requests
+  const std::uint64_t chunk_owner_;     // of the session's reads
+  std::shared_ptr<Requests> requests_;  // device loop only
+  // Session's loop only:
+  std::shared_ptr<Scan> scan_;
+  std::shared_ptr<Chunk> chunk_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:

@@ -1,7 +1,7 @@
-// The secondary's disk: committed epochs' writes go to its image, in order, on the image's own thread.
+// The secondary's disk: committed epochs' writes go to its image, in order where they touch, on the image's own thread.
 //
-// At a takeover nothing is handed over or drained: the guest's ReplicatedDisk works on the same DiskImage, and its requests queue behind
-// the last committed write.
+// At a takeover nothing is handed over or drained: the guest's ReplicatedDisk works on the same DiskImage, and what it asks of a block
+// waits for the last committed write of it.
 #pragma once
 
 #include <atomic>
@@ -20,12 +20,17 @@ class SecondaryDisk final : public DiskSink {
   std::uint64_t capacity_bytes() const override { return image_->size_bytes(); }
   bool read_only() const override { return image_->read_only(); }
   void apply(DiskWrite write) override;
-  std::size_t backlog_bytes() const override { return backlog_->load(std::memory_order_acquire); }
+  std::size_t backlog_bytes() const override { return backlog_->bytes.load(std::memory_order_acquire); }
   std::optional<Error> failure() const override;
 
  private:
+  struct Backlog final : DiskClient {
+    void done(std::uint64_t cookie, std::uint64_t) override { bytes.fetch_sub(cookie, std::memory_order_release); }
+    std::atomic<std::size_t> bytes{0};
+  };
+
   const std::shared_ptr<DiskImage> image_;
-  const std::shared_ptr<std::atomic<std::size_t>> backlog_;
+  const std::shared_ptr<Backlog> backlog_;
   const std::uint64_t owner_;
 };
 

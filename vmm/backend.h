@@ -49,17 +49,26 @@ class NetBackend {
   virtual int receive_fd() const = 0;
 };
 
-enum class BlockOperation : std::uint8_t { kRead, kWrite, kFlush };
+enum class BlockOperation : std::uint8_t { kRead, kWrite, kFlush, kZeros };
 
 // Names a request between submit() and its completion; the device chooses it.
 using BlockCookie = std::uint32_t;
 
+struct BlockExtent {
+  std::uint64_t offset_bytes;  // multiples of 512, the length not zero
+  std::uint64_t length_bytes;
+  friend bool operator==(const BlockExtent&, const BlockExtent&) = default;
+};
+
 struct BlockRequest {
   BlockOperation operation;
-  std::uint64_t offset_bytes;  // a multiple of 512; 0 for a flush
+  std::uint64_t offset_bytes;  // of a read or write: a multiple of 512; else 0
   std::span<const MutableBytes>
       memory;  // guest memory, in order; total a multiple of 512. Valid until completion; the span itself only in submit()
   BlockCookie cookie;
+  std::span<const BlockExtent> extents{};  // kZeros: what reads as zeros afterwards, at least one. Valid in submit() only
+  bool keep_space = false;                 // kZeros: the extents stay allocated; else their space may go back to the host
+  bool stable = false;                     // kWrite, kZeros: completes only once it is on stable storage, as if flushed
 };
 
 struct BlockCompletion {
@@ -77,8 +86,8 @@ class BlockBackend {
   virtual std::string serial_number() const = 0;
 
   // Starts a request that lies inside the capacity. A write's bytes are taken before submit() returns; a read fills guest memory at any
-  // time until its completion. Overlapping requests take effect in the order of submission. False: the queue is full; try again after a
-  // completion.
+  // time until its completion. Overlapping requests take effect in the order of submission; a completed flush covers every write and
+  // zeroing submitted before it. False: the queue is full; try again after a completion.
   virtual bool submit(const BlockRequest& request) = 0;
   // Readable (eventfd) while completions may wait.
   virtual int completion_fd() const = 0;

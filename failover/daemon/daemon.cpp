@@ -115,7 +115,7 @@ class RunningDaemon final : public Daemon {
     node.node = config_.pair.node;
     node.starts_as_primary = config_.pair.initial_primary;
     node.alone = config_.pair.alone;
-    node.probes = Probes::paths();
+    node.probes = Probes::paths(config_);
     node.heartbeat_every = config_.timing.heartbeat;
     node.takeover_after = config_.timing.takeover_after;
     node.solo_after = config_.timing.solo_after;

@@ -7,10 +7,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "failover/daemon/config.h"
 #include "failover/daemon/console.h"
+#include "failover/daemon/disk_health.h"
 #include "failover/daemon/status.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
@@ -28,6 +30,7 @@ struct GuestNumbers {
   Status::Gate gate;
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
+  std::vector<DiskReading> disks;
 };
 
 // Of the guest's memory: what it is asked to give back, and what it says it did.

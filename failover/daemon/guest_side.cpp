@@ -48,10 +48,10 @@ GuestSide::~GuestSide() {
 
 Result<void> GuestSide::open_disks() {
   for (const auto& config : deps_.config.disks) {
-    auto file = open_block_file(config.image, config.read_only);
-    if (!file) return std::move(file.error()).within("disk " + config.id);
+    auto io = open_block_io(config.image, config.read_only);
+    if (!io) return std::move(io.error()).within("disk " + config.id);
     Disk disk;
-    disk.image = DiskImage::start(std::move(*file), deps_.clock);
+    disk.image = DiskImage::start(std::move(*io), deps_.clock);
     disk.image->on_error([id = config.id](const Error& error) {
       log(Severity::kError, "disk image fails; the guest's request waits", {{"disk", id}, {"reason", error.text()}});
     });
@@ -252,6 +252,8 @@ GuestNumbers GuestSide::numbers() const {
     numbers = numbers_;
     numbers.epochs = epochs_.summary();
   }
+  // No file system is touched: a stuck disk is told of like any other.
+  for (std::size_t i = 0; i < disks_.size(); ++i) numbers.disks.push_back({deps_.config.disks[i].id, disks_[i].image->evidence(now())});
   const EgressGateStats gate = egress_.gate()->stats();
   numbers.gate = {name_of(gate.mode), gate.depth_frames, gate.depth_bytes, gate.released,
                   gate.dropped_muted + gate.dropped_by_port + gate.dropped_received};

@@ -106,7 +106,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   const Dependencies deps_;
   Egress& egress_;
   std::shared_ptr<GuestMemory> memory_;
-  std::vector<Disk> disks_;
+  std::vector<Disk> disks_;  // fixed once open, and so are the images: numbers() asks them from any thread
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<StagingPool> staging_;
   std::unique_ptr<ZmqLink> link_;

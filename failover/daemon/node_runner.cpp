@@ -37,8 +37,21 @@ void NodeRunner::start(const input::Started& started) {
 }
 
 void NodeRunner::tick() {
+  if (!config_.disks.empty()) judge_guest_disks(loop_.clock().now());
   feed(input::Tick{});
   tick_timer_ = loop_.call_at(loop_.clock().now() + kTick, [this] { tick(); });
+}
+
+// On this loop, since the session's may stand in a pause while the disks are well.
+void NodeRunner::judge_guest_disks(Instant now) {
+  if (now < disks_due_) return;
+  disks_due_ = now + kDiskPeriod;
+  const ProbeReport report = judge_disks(guest_.numbers().disks, now);
+  const auto latest = probed_.find(report.path);
+  if (latest != probed_.end() && latest->second.health != report.health)
+    log(report.health == Health::kFailed ? Severity::kError : Severity::kWarning, "guest's disks are now otherwise",
+        {{"health", name_of(report.health)}, {"reason", report.text}});
+  feed(input::Probed{report});
 }
 
 void NodeRunner::feed(Input input) {
@@ -234,6 +247,13 @@ Status NodeRunner::status() const {
   out.timeline = timeline_.moments();
   out.gate = guest.gate;
   out.last = guest.epochs;
+  for (const DiskReading& disk : guest.disks)
+    out.disks.push_back({.id = disk.id,
+                         .outstanding = disk.evidence.outstanding,
+                         .oldest_ms = static_cast<std::uint64_t>(std::max(0.0, to_ms(disk.evidence.oldest_age))),
+                         .completed = disk.evidence.completed,
+                         .errors = disk.evidence.errors,
+                         .last_error = disk.evidence.last_error});
   for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
   return out;
 }

@@ -22,6 +22,7 @@ namespace understudy {
 class NodeRunner {
  public:
   static constexpr Duration kTick = std::chrono::milliseconds{10};
+  static constexpr Duration kDiskPeriod = std::chrono::milliseconds{100};
 
   struct Dependencies {
     const DaemonConfig& config;  // outlives the runner, as do all of these
@@ -45,6 +46,7 @@ class NodeRunner {
 
  private:
   void tick();
+  void judge_guest_disks(Instant now);
   void process(const Input& input);
   void receive(const Message& message);
   void show_role();
@@ -79,6 +81,7 @@ class NodeRunner {
   std::deque<Input> waiting_;
   bool processing_ = false;
   EventLoop::TimerId tick_timer_ = 0;
+  Instant disks_due_{};
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
   std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status

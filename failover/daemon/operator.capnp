@@ -58,6 +58,7 @@ struct Status {
   gate @14 :Gate;
   last @15 :EpochNumbers;
   probes @16 :List(Probe);
+  disks @17 :List(Disk);
 
   struct Moment {
     name @0 :Text;
@@ -85,5 +86,13 @@ struct Status {
     path @0 :Text;
     health @1 :Text;
     text @2 :Text;
+  }
+  struct Disk {                # as the host serves it
+    id @0 :Text;
+    outstanding @1 :UInt64;    # requests of the guest, and writes of the peer's, that are not done
+    oldestMs @2 :UInt64;       # for so long the oldest of them waits
+    completed @3 :UInt64;
+    errors @4 :UInt64;         # attempts that failed; each is tried again
+    lastError @5 :Text;
   }
 }

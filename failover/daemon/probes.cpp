@@ -21,9 +21,9 @@ Result<std::unique_ptr<Probes>> Probes::start(EventLoop& loop, const DaemonConfi
                                            .command = {kThisProgram, "probe-nic", config.net.service_nic, "--tap", config.net.tap}},
                                           report));
   probes->processes_.push_back(std::move(nic));
-  US_ASSIGN(auto storage,
-            ProbeProcess::start(loop, {.path = ProbePath::kStorage, .command = {kThisProgram, "probe-storage", config.state_dir.string()}},
-                                report));
+  std::vector<std::string> storage_command{kThisProgram, "probe-storage", config.state_dir.string()};
+  for (const auto& disk : config.disks) storage_command.push_back(disk.image.string());
+  US_ASSIGN(auto storage, ProbeProcess::start(loop, {.path = ProbePath::kStorage, .command = std::move(storage_command)}, report));
   probes->processes_.push_back(std::move(storage));
   return probes;
 }
@@ -33,8 +33,8 @@ int run_nic_probe(const std::string& interface, const std::string& tap) {
   return run_probe(ProbePath::kServiceNic, kNicPeriod, STDOUT_FILENO, [&] { return probe.exercise(); });
 }
 
-int run_storage_probe(const std::string& directory) {
-  StorageProbe probe{directory};
+int run_storage_probe(const std::string& directory, const std::vector<std::string>& images) {
+  StorageProbe probe{directory, std::vector<std::filesystem::path>(images.begin(), images.end())};
   return run_probe(ProbePath::kStorage, kStoragePeriod, STDOUT_FILENO, [&] { return probe.exercise(); });
 }
 

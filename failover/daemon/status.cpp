@@ -64,6 +64,16 @@ void write_status(const Status& status, schema::Status::Builder out) {
     probes[i].setHealth(status.probes[i].health);
     probes[i].setText(status.probes[i].text);
   }
+  auto disks = out.initDisks(static_cast<unsigned>(status.disks.size()));
+  for (unsigned i = 0; i < disks.size(); ++i) {
+    const auto& disk = status.disks[i];
+    disks[i].setId(disk.id);
+    disks[i].setOutstanding(disk.outstanding);
+    disks[i].setOldestMs(disk.oldest_ms);
+    disks[i].setCompleted(disk.completed);
+    disks[i].setErrors(disk.errors);
+    disks[i].setLastError(disk.last_error);
+  }
 }
 
 std::string status_as_json(schema::Status::Reader status) {
@@ -98,6 +108,12 @@ std::string status_as_text(schema::Status::Reader status) {
                            gate.getDepthBytes(), gate.getReleasedFrames(), gate.getDroppedFrames()));
   for (const auto probe : status.getProbes())
     line("probe", fmt::format("{}: {} ({})", view(probe.getPath()), view(probe.getHealth()), view(probe.getText())));
+  for (const auto disk : status.getDisks()) {
+    std::string value = fmt::format("{}: {} requests done, {} outstanding", view(disk.getId()), disk.getCompleted(), disk.getOutstanding());
+    if (disk.getOutstanding() > 0) value += fmt::format(" (oldest {} ms)", disk.getOldestMs());
+    if (disk.getErrors() > 0) value += fmt::format(", {} errors, the last: {}", disk.getErrors(), view(disk.getLastError()));
+    line("disk", value);
+  }
   if (status.getTimeline().size() > 0) {
     const auto first_ns = status.getTimeline()[0].getMonotonicNs();
     for (const auto moment : status.getTimeline())

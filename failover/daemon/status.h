@@ -29,6 +29,11 @@ struct Status {
   struct Probe {
     std::string path, health, text;
   };
+  struct Disk {
+    std::string id;
+    std::uint64_t outstanding = 0, oldest_ms = 0, completed = 0, errors = 0;
+    std::string last_error;
+  };
 
   std::string pair, node, role, mode;
   Term term;
@@ -39,6 +44,7 @@ struct Status {
   Gate gate;
   EpochNumbers last;
   std::vector<Probe> probes;
+  std::vector<Disk> disks;
 };
 
 void write_status(const Status& status, schema::Status::Builder out);

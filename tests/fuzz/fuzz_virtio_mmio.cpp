@@ -107,7 +107,13 @@ class CheckingDisk final : public BlockBackend {
     }
     US_CHECK(bytes % kSectorBytes == 0 && request.offset_bytes % kSectorBytes == 0);
     US_CHECK(request.offset_bytes <= kDiskBytes && bytes <= kDiskBytes - request.offset_bytes);
-    US_CHECK((request.operation == BlockOperation::kFlush) == (bytes == 0));
+    const bool moves_bytes = request.operation == BlockOperation::kRead || request.operation == BlockOperation::kWrite;
+    US_CHECK(moves_bytes == (bytes != 0));
+    US_CHECK((request.operation == BlockOperation::kZeros) == !request.extents.empty());
+    for (const BlockExtent& extent : request.extents) {
+      US_CHECK(extent.length_bytes != 0 && extent.length_bytes % kSectorBytes == 0 && extent.offset_bytes % kSectorBytes == 0);
+      US_CHECK(extent.offset_bytes <= kDiskBytes && extent.length_bytes <= kDiskBytes - extent.offset_bytes);
+    }
     US_CHECK(std::ranges::find(in_flight, request.cookie) == in_flight.end());
     if (in_flight.size() == limit) return false;
     in_flight.push_back(request.cookie);
@@ -185,10 +191,11 @@ std::uint64_t ring_base(unsigned queue) { return kRings + kRingBytes * queue; }
 void start(VirtioMmio& device, std::uint8_t choice) {
   write_register(device, VIRTIO_MMIO_STATUS, 0);
   write_register(device, VIRTIO_MMIO_STATUS, 3);
-  std::uint32_t features = 1u << 28 | 1u << 29 | 1u << 15 | 1u << 9;
+  std::uint32_t features = 1u << 28 | 1u << 29 | 1u << 15 | 1u << 14 | 1u << 13 | 1u << 9;
   if ((choice & 1) != 0) features &= ~(1u << 29);
   if ((choice & 2) != 0) features &= ~(1u << 15);
-  features &= device.queue_count() > 1 ? ~(1u << 9) : ~(1u << 15);
+  if ((choice & 4) != 0) features &= ~(1u << 13 | 1u << 9);
+  features &= device.queue_count() > 1 ? ~(1u << 14 | 1u << 13 | 1u << 9) : ~(1u << 15);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, features);
   write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
@@ -218,12 +225,18 @@ void offer_request(InputReader& input, unsigned queue, std::array<std::uint16_t,
   const std::uint64_t base = ring_base(queue);
   const auto head = static_cast<std::uint16_t>(input.byte() % kSize);
   const std::uint64_t header = kData + std::uint64_t{input.byte()} * 16;
-  put_value(header, std::array<std::uint64_t, 2>{std::uint64_t{input.byte() % 10u}, std::uint64_t{input.byte()}});
+  put_value(header, std::array<std::uint64_t, 2>{std::uint64_t{input.byte() % 16u}, std::uint64_t{input.byte()}});
   const auto data_flags = static_cast<std::uint16_t>(1 | (input.byte() % 2 * 2));
   const auto second = static_cast<std::uint16_t>((head + 1) % kSize);
   const auto third = static_cast<std::uint16_t>((head + 2) % kSize);
   put_value(base + 16u * head, RawDescriptor{header, 16, 1, second});
-  put_value(base + 16u * second, RawDescriptor{kData + 0x2000, 512u * (input.byte() % 4), data_flags, third});
+  // Sectors of data, or ranges of a discard: those are read from what stands there.
+  const std::uint32_t data_bytes = input.byte() % 2 == 0 ? 512u * (input.byte() % 4) : 16u * (input.byte() % 20);
+  if (data_bytes % 512 != 0)
+    for (std::uint32_t at = 0; at < data_bytes; at += 16)
+      put_value(kData + 0x2000 + at,
+                std::array<std::uint32_t, 4>{input.byte(), 0, input.byte(), input.byte() % 8 == 0 ? input.byte() : 0u});
+  put_value(base + 16u * second, RawDescriptor{kData + 0x2000, data_bytes, data_flags, third});
   put_value(base + 16u * third, RawDescriptor{kData + 0x5000, 1u + input.byte(), 2, 0});
   const std::uint16_t offered = queue == 0 && input.byte() % 2 == 0 ? third : head;
   put_value(base + 0x1004 + 2u * (available[queue] % kSize), offered);

@@ -146,7 +146,7 @@ std::size_t MemoryDisk::in_flight() const {
 }
 
 bool MemoryDisk::submit(const BlockRequest& request) {
-  Pending pending{request.operation, request.offset_bytes, {}, {}, request.cookie};
+  Pending pending{request.operation, request.offset_bytes, {}, {}, {request.extents.begin(), request.extents.end()}, request.cookie};
   std::size_t total = 0;
   for (const MutableBytes piece : request.memory) total += piece.size();
   US_CHECK(request.offset_bytes <= capacity_bytes_ && total <= capacity_bytes_ - request.offset_bytes);
@@ -199,6 +199,7 @@ void MemoryDisk::work() {
 void MemoryDisk::carry_out(const Pending& pending) {
   if (pending.operation == BlockOperation::kWrite)
     std::memcpy(content_.data() + pending.offset_bytes, pending.bytes.data(), pending.bytes.size());
+  for (const BlockExtent& extent : pending.extents) std::memset(content_.data() + extent.offset_bytes, 0, extent.length_bytes);
   if (pending.operation == BlockOperation::kRead) {
     std::uint64_t at = pending.offset_bytes;
     for (const MutableBytes piece : pending.memory) {

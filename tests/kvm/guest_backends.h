@@ -85,6 +85,7 @@ class MemoryDisk final : public BlockBackend {
     std::uint64_t offset_bytes;
     std::vector<MutableBytes> memory;  // of a read
     std::vector<std::byte> bytes;      // of a write
+    std::vector<BlockExtent> extents;  // of zeros
     BlockCookie cookie;
   };
   void work();

@@ -54,7 +54,7 @@ class Run {
     Random& random = engine_.random;
     NodeConfig config;
     config.switchover_keeps_image = keeps_image_;
-    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage};
+    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk};
     if (options_.scenario == Scenario::kSingleFault) {
       if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
       return config;
@@ -199,6 +199,7 @@ class Run {
       one->fail_next_restore(false);
       one->set_path(ProbePath::kServiceNic, true);
       one->set_path(ProbePath::kStorage, true);
+      one->set_path(ProbePath::kGuestDisk, true);
       one->start();
     }
   }

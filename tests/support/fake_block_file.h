@@ -89,13 +89,14 @@ class FakeBlockFile final : public BlockFile {
     return storage_->carry_out("write " + std::to_string(offset),
                                [&] { std::memcpy(storage_->image_.data() + offset, bytes.data(), bytes.size()); });
   }
-  Result<void> write_zeros(std::uint64_t offset, std::uint64_t length) override {
+  Result<void> write_zeros(std::uint64_t offset, std::uint64_t length, bool) override {
     return storage_->carry_out("zeros " + std::to_string(offset),
                                [&] { std::memset(storage_->image_.data() + offset, 0, static_cast<std::size_t>(length)); });
   }
   Result<void> sync() override {
     return storage_->carry_out("flush", [] {});
   }
+  Result<std::uint64_t> next_data(std::uint64_t offset) override { return offset; }  // it has no holes
 
  private:
   const std::shared_ptr<FakeStorage> storage_;

@@ -43,6 +43,14 @@ class FakeDiskStream final : public DiskStream {
     }
     return true;
   }
+  // A discard or write-zeroes.
+  void guest_zero(std::uint64_t offset, std::uint32_t length) {
+    DiskWrite write{.offset_bytes = offset, .length_bytes = length, .zeros = true, .data = {}};
+    write_into(image_, write);
+    if (!streaming_) return;
+    unacked_ += kept_bytes(write);
+    stream_.push_back(std::move(write));
+  }
   const DiskBytes& image() const { return image_; }
   DiskBytes& image() { return image_; }
   std::size_t unacked() const { return unacked_; }
@@ -75,9 +83,9 @@ class FakeDiskStream final : public DiskStream {
     chunk_ = DiskWrite{.offset_bytes = offset, .length_bytes = length, .zeros = zeros, .data = {}};
     if (!zeros) chunk_->data = OwnedBytes{*copy, copy};
   }
-  std::optional<DiskWrite> poll_chunk() override {
+  std::optional<std::vector<DiskWrite>> poll_chunk() override {
     if (!chunk_ || polls_++ < slow_polls_) return std::nullopt;
-    return std::exchange(chunk_, std::nullopt);
+    return std::vector{*std::exchange(chunk_, std::nullopt)};
   }
   // A chunk is read at its request, and arrives after so many polls in vain.
   void set_slow_chunks(unsigned polls) { slow_polls_ = polls; }
@@ -103,7 +111,7 @@ class FakeDiskSink final : public DiskSink {
   std::uint64_t capacity_bytes() const override { return image_.size(); }
   bool read_only() const override { return read_only_; }
   void apply(DiskWrite write) override {
-    backlog_bytes_ += write.length_bytes;
+    backlog_bytes_ += kept_bytes(write);
     backlog_.push_back(std::move(write));
     if (!stuck_) set_stuck(false);
   }

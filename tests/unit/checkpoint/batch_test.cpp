@@ -229,7 +229,9 @@ INSTANTIATE_TEST_SUITE_P(All, DiskDamageTest,
                                            DiskDamage{"OddOffset", write_of(0, 100, 512, 1), "not whole sectors"},
                                            DiskDamage{"OddLength", write_of(0, 0, 513, 1), "not whole sectors"},
                                            DiskDamage{"Nothing", zeros_of(0, 0, 0), "not whole sectors"},
-                                           DiskDamage{"TooLong", zeros_of(0, 0, kMaxDiskWriteBytes + 512), "longer than"}),
+                                           DiskDamage{"TooLong", write_of(0, 0, kMaxDiskWriteBytes + 512, 1), "longer than"},
+                                           DiskDamage{"TooManyZeros", zeros_of(0, 0, kMaxDiskZerosBytes + 512), "longer than"},
+                                           DiskDamage{"LongZerosBeyondTheEnd", zeros_of(0, 0, kMaxDiskZerosBytes), "beyond its end"}),
                          [](const auto& tested) { return tested.param.name; });
 
 TEST(DiskBatchTest, FramesMustFit) {

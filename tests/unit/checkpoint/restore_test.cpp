@@ -41,9 +41,11 @@ class RestoreTest : public ::testing::Test {
     const auto parts = encode_pages(std::move(staged), 8, sequence);
     return *decode_pages(parts[0].payload, parts[0].bulk, kPages);
   }
-  DiskBatch write(std::uint32_t length, std::uint32_t sequence) {
+  DiskBatch write(std::uint32_t length, std::uint32_t sequence, bool zeros = true) {
     const std::vector<std::uint64_t> disks{1 << 20};
-    const DiskWrite one{.disk = 0, .offset_bytes = 0, .length_bytes = length, .zeros = true, .data = {}};
+    DiskWrite one{.disk = 0, .offset_bytes = 0, .length_bytes = length, .zeros = zeros, .data = {}};
+    const auto bytes = std::make_shared<std::vector<std::byte>>(length, std::byte{1});
+    if (!zeros) one.data = {*bytes, bytes};
     const auto part = encode_disk_writes(std::span{&one, 1}, sequence);
     return *decode_disk_writes(part.payload, part.bulk, disks);
   }
@@ -129,10 +131,11 @@ TEST_F(RestoreTest, ATransferMayRepeatPages) {
 }
 
 TEST_F(RestoreTest, DiskBytesAreBounded) {
-  ASSERT_TRUE(stage.add(write(4096, 0)));
-  const auto more = stage.add(write(512, 1));
+  ASSERT_TRUE(stage.add(write(1 << 20, 0)));  // zeros take no room, however many
+  ASSERT_TRUE(stage.add(write(3584, 1, false)));
+  const auto more = stage.add(write(512, 2, false));
   ASSERT_FALSE(more);
-  EXPECT_THAT(more.error().text(), HasSubstr("4608 bytes"));
+  EXPECT_THAT(more.error().text(), HasSubstr("at most 4096 are staged"));
 }
 
 TEST_F(RestoreTest, EveryWrongFieldOfTheManifestIsRefused) {

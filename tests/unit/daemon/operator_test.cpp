@@ -26,6 +26,7 @@ Status sample() {
   status.epoch = Epoch{41};
   status.committed_epoch = Epoch{40};
   status.reason = "took over from node a: silent for 400 ms";
+  status.disks = {{.id = "root", .outstanding = 2, .oldest_ms = 150, .completed = 77, .errors = 3, .last_error = "write: EIO"}};
   status.timeline = {{"detected", 1'000'000, 0, Term{2}, "silent"}, {"granted", 3'500'000, 0, Term{3}, ""}};
   return status;
 }
@@ -38,6 +39,7 @@ TEST(Status, JsonHasTheSchemasNamesAndPlainNumbers) {
   EXPECT_THAT(json, HasSubstr("\"committedEpoch\": 40"));
   EXPECT_THAT(json, HasSubstr("\"protected\": false"));
   EXPECT_THAT(json, HasSubstr("\"monotonicNs\": 3500000"));
+  EXPECT_THAT(json, HasSubstr("\"oldestMs\": 150"));
 }
 
 TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
@@ -47,6 +49,7 @@ TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
   EXPECT_THAT(text, HasSubstr("NOT PROTECTED"));
   EXPECT_THAT(text, HasSubstr("+2.500 ms  granted"));
   EXPECT_THAT(text, HasSubstr("took over from node a"));
+  EXPECT_THAT(text, HasSubstr("root: 77 requests done, 2 outstanding (oldest 150 ms), 3 errors, the last: write: EIO"));
 }
 
 class OperatorSocketTest : public testing::Test {

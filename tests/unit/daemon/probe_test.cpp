@@ -1,6 +1,8 @@
 // Probes: their judgement, their records, and what is told of a process that hangs, dies or lies.
 #include <condition_variable>
 #include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <unistd.h>
 
@@ -84,6 +86,23 @@ TEST(StorageProbe, ReadsBackWhatItWroteAndSaysWhenItCannot) {
   const auto gone = probe.exercise();
   EXPECT_EQ(gone.health, Health::kFailed);
   EXPECT_THAT(gone.text, HasSubstr("canary"));
+}
+
+TEST(StorageProbe, AnImageThatVanishedOrWasEmptiedFails) {
+  const auto directory = std::filesystem::temp_directory_path() / ("understudy-probe-image-test-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(directory);
+  const auto image = directory / "root.img";
+  std::ofstream{image} << "x";
+  std::filesystem::resize_file(image, 1 << 20);
+  StorageProbe probe{directory, {image}};
+  for (unsigned i = 0; i < 3; ++i) EXPECT_EQ(probe.exercise().health, Health::kHealthy);
+  std::filesystem::resize_file(image, 0);
+  EXPECT_THAT(probe.exercise().text, HasSubstr("it is empty"));
+  std::filesystem::remove(image);
+  const auto gone = probe.exercise();
+  EXPECT_EQ(gone.health, Health::kFailed);
+  EXPECT_THAT(gone.text, HasSubstr("root.img: No such file"));
+  std::filesystem::remove_all(directory);
 }
 
 TEST(ProbeRecord, SurvivesTheWireAndDamageIsRefused) {

@@ -1,13 +1,9 @@
 // The disks: order, stream, bounds, and what happens when the host fails or hangs. Real worker threads, a fake file.
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <poll.h>
 #include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/eventfd.h>
 
 #include "replication/replicated_disk.h"
 #include "replication/secondary_disk.h"
@@ -147,6 +143,29 @@ TEST_F(DiskTest, AWriteLongerThanTheWireAllowsTravelsInPieces) {
   EXPECT_EQ(reap(1).size(), 1U);
 }
 
+TEST_F(DiskTest, BytesOnTheirWayToTheImageAreBounded) {
+  open({.max_queued_bytes = 1024});
+  storage->hang();
+  Bytes memory = bytes_of(512, 1), large = bytes_of(4096, 2);
+  ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
+  ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 2));
+  EXPECT_FALSE(submit(BlockOperation::kWrite, 0, memory, 3));
+  ASSERT_TRUE(submit(BlockOperation::kRead, 0, memory, 4)) << "reads copy nothing";
+  storage->release();
+  EXPECT_EQ(reap(3).size(), 3U);
+  EXPECT_TRUE(submit(BlockOperation::kWrite, 0, large, 5)) << "alone, even a larger one passes";
+  EXPECT_EQ(reap(1).size(), 1U);
+}
+
+TEST_F(DiskTest, AStableWriteIsFollowedByAFlush) {
+  Bytes memory = bytes_of(512, 1);
+  const MutableBytes piece{memory};
+  ASSERT_TRUE(disk->submit(
+      {.operation = BlockOperation::kWrite, .offset_bytes = 512, .memory = std::span{&piece, 1}, .cookie = 1, .stable = true}));
+  EXPECT_EQ(reap(1).size(), 1U);
+  EXPECT_THAT(storage->log(), ElementsAre("write 512", "flush"));
+}
+
 TEST_F(DiskTest, AHostErrorIsNeverCompletedAndIsTriedAgainInItsPlace) {
   std::mutex mutex;
   std::vector<std::string> told;
@@ -226,17 +245,19 @@ TEST_F(DiskTest, ChunksComeAfterTheWritesBeforeThemAndZerosAsZeros) {
   ASSERT_TRUE(submit(BlockOperation::kWrite, 4096, memory, 1));
   const auto chunk_at = [&](std::uint64_t offset) {
     disk->request_chunk(offset, 4096);
-    std::optional<DiskWrite> chunk;
+    std::optional<std::vector<DiskWrite>> chunk;
     while (!(chunk = disk->poll_chunk())) std::this_thread::yield();
     return *chunk;
   };
-  const DiskWrite written = chunk_at(4096);
-  EXPECT_FALSE(written.zeros);
-  EXPECT_EQ(written.data.bytes[0], std::byte{3});
-  EXPECT_EQ(written.length_bytes, 4096U);
-  const DiskWrite empty = chunk_at(8192);
-  EXPECT_TRUE(empty.zeros);
-  EXPECT_TRUE(empty.data.bytes.empty());
+  const auto written = chunk_at(4096);
+  ASSERT_EQ(written.size(), 1U);
+  EXPECT_FALSE(written[0].zeros);
+  EXPECT_EQ(written[0].data.bytes[0], std::byte{3});
+  EXPECT_EQ(written[0].length_bytes, 4096U);
+  const auto empty = chunk_at(8192);
+  ASSERT_EQ(empty.size(), 1U);
+  EXPECT_TRUE(empty[0].zeros);
+  EXPECT_TRUE(empty[0].data.bytes.empty());
   EXPECT_FALSE(disk->poll_chunk());
 }
 
@@ -247,7 +268,7 @@ TEST_F(DiskTest, AfterATakeoverReadsSeeEveryCommittedWrite) {
   const auto data = std::make_shared<Bytes>(bytes_of(512, 4));
   secondary.apply({.disk = 0, .offset_bytes = 0, .length_bytes = 512, .zeros = false, .data = {*data, data}});
   secondary.apply({.disk = 0, .offset_bytes = 512, .length_bytes = 512, .zeros = true, .data = {}});
-  EXPECT_EQ(secondary.backlog_bytes(), 1024U);
+  EXPECT_EQ(secondary.backlog_bytes(), 512U + sizeof(DiskWrite)) << "zeros are an extent, whatever its length";
   Bytes read(1024);
   ASSERT_TRUE(submit(BlockOperation::kRead, 0, read, 1));  // the guest, running here now
   storage->release();
@@ -265,7 +286,7 @@ TEST_F(DiskTest, SecondaryNamesItsDisksFailure) {
   ASSERT_TRUE(storage->wait_for_operations(2));
   ASSERT_TRUE(secondary.failure());
   EXPECT_THAT(secondary.failure()->text(), HasSubstr("ENOSPC"));
-  EXPECT_EQ(secondary.backlog_bytes(), 512U);
+  EXPECT_EQ(secondary.backlog_bytes(), sizeof(DiskWrite));
 }
 
 TEST_F(DiskTest, DestructionDoesNotWaitForAStuckHost) {
@@ -276,71 +297,6 @@ TEST_F(DiskTest, DestructionDoesNotWaitForAStuckHost) {
   disk.reset();
   image.reset();  // the worker stays behind until the host answers
   storage->release();
-}
-
-class BlockFileTest : public ::testing::Test {
- protected:
-  BlockFileTest() {
-    char name[] = "/tmp/understudy-disk-XXXXXX";
-    folder = ::mkdtemp(name);
-  }
-  ~BlockFileTest() override { std::filesystem::remove_all(folder); }
-  std::filesystem::path make(std::size_t bytes) const {
-    const auto path = folder / "image";
-    std::ofstream{path}.flush();
-    std::filesystem::resize_file(path, bytes);
-    return path;
-  }
-  std::filesystem::path folder;
-};
-
-TEST_F(BlockFileTest, ReadsWhatItWroteAndZeros) {
-  auto file = open_block_file(make(64 << 10), false);
-  ASSERT_TRUE(file) << file.error().text();
-  EXPECT_EQ((*file)->size_bytes(), std::uint64_t{64} << 10);
-  ASSERT_TRUE((*file)->write(1024, bytes_of(2048, 6)));
-  ASSERT_TRUE((*file)->write_zeros(1536, 512));
-  ASSERT_TRUE((*file)->sync());
-  Bytes first(512), second(1536);
-  const std::array<iovec, 2> into{iovec{first.data(), first.size()}, iovec{second.data(), second.size()}};
-  ASSERT_TRUE((*file)->read(1024, into));
-  EXPECT_EQ(first[0], std::byte{6});
-  EXPECT_EQ(second[0], std::byte{0});
-  EXPECT_EQ(second[512], std::byte{6});
-}
-
-TEST_F(BlockFileTest, RefusesWhatIsNoImage) {
-  const auto missing = open_block_file(folder / "missing", false);
-  ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().code(), ErrorCode::kUnavailable);
-  const auto odd = open_block_file(make(1000), false);
-  ASSERT_FALSE(odd);
-  EXPECT_EQ(odd.error().code(), ErrorCode::kInvalid);
-  EXPECT_THAT(odd.error().text(), HasSubstr("1000 bytes"));
-  const auto directory = open_block_file(folder, true);
-  ASSERT_FALSE(directory);
-  EXPECT_EQ(directory.error().code(), ErrorCode::kInvalid);
-}
-
-TEST_F(BlockFileTest, OneUserAtATime) {
-  const auto path = make(4096);
-  const auto first = open_block_file(path, false);
-  ASSERT_TRUE(first);
-  const auto second = open_block_file(path, false);
-  ASSERT_FALSE(second);
-  EXPECT_EQ(second.error().code(), ErrorCode::kRefused);
-}
-
-TEST_F(BlockFileTest, AFileCutShortIsAnError) {
-  const auto path = make(8192);
-  auto file = open_block_file(path, false);
-  ASSERT_TRUE(file);
-  std::filesystem::resize_file(path, 4096);
-  Bytes bytes(4096);
-  const iovec into{bytes.data(), bytes.size()};
-  const auto read = (*file)->read(4096, std::span{&into, 1});
-  ASSERT_FALSE(read);
-  EXPECT_THAT(read.error().text(), HasSubstr("cut short"));
 }
 
 }  // namespace

@@ -298,7 +298,7 @@ TEST_P(SessionRefusalTest, NamesTheReason) {
 
 INSTANTIATE_TEST_SUITE_P(
     Handshake, SessionRefusalTest,
-    ::testing::Values(RefusalCase{"Version", [](Hello& hello, Envelope&) { hello.protocol_version = 2; }, "protocol version 2"},
+    ::testing::Values(RefusalCase{"Version", [](Hello& hello, Envelope&) { hello.protocol_version = 1; }, "protocol version 1"},
                       RefusalCase{"Incarnation", [](Hello& hello, Envelope&) { hello.expected_peer = Incarnation{3}; },
                                   "incarnation 3 was expected, this is 2002"},
                       RefusalCase{"Disks",

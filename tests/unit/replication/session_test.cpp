@@ -52,6 +52,28 @@ TEST_F(SessionTest, GuestRunsAndWritesDuringTheTransfer) {
   EXPECT_EQ(disk_a->unacked(), 0U);
 }
 
+TEST_F(SessionTest, ZerosReplaceWhatTheSecondaryHeldAndCostNothingOnTheLink) {
+  std::ranges::fill(disk_b->image(), std::byte{0xAB});  // an image that was in use before
+  disk_a->guest_write(128 << 10, bytes_of(512, 7));
+  protect();
+  EXPECT_EQ(disk_a->image(), disk_b->image());
+  disk_a->guest_write(0, bytes_of(8192, 9));
+  run(40ms);
+  const auto before = primary->stats().epochs_committed;
+  disk_a->guest_zero(512, 1 << 19);
+  disk_a->guest_write(4096, bytes_of(512, 3));
+  run(40ms);
+  EXPECT_GT(primary->stats().epochs_committed, before);
+  EXPECT_EQ(disk_a->image(), disk_b->image());
+  EXPECT_EQ(disk_b->image()[512], std::byte{0});
+  EXPECT_EQ(disk_b->image()[4096], std::byte{3});
+  EXPECT_EQ(disk_a->unacked(), 0U) << "what an extent counts for is released";
+  const auto discard =
+      std::ranges::find_if(primary_log.reports, [](const EpochReport& report) { return !report.full_transfer && report.disk_writes == 2; });
+  ASSERT_NE(discard, primary_log.reports.end());
+  EXPECT_LT(discard->sent_bytes, 1U << 19);
+}
+
 TEST_F(SessionTest, OutputLeavesOnlyAfterItsEpochsAck) {
   protect();
   run(30ms);

@@ -1,106 +1,8 @@
-#include <capnp/message.h>
-#include <gtest/gtest.h>
-#include <linux/virtio_blk.h>
+// virtio-blk's requests: what is asked of the backend, and what the driver is answered.
+#include "tests/unit/vmm/blk_fixture.h"
 
-#include "tests/unit/vmm/device_rig.h"
-#include "tests/unit/vmm/virtio_driver.h"
-#include "vmm/devices/blk/blk.h"
-#include "vmm/devices/blk/state.capnp.h"
-
-namespace understudy {
+namespace understudy::blk_test {
 namespace {
-
-constexpr std::uint64_t kRing = 0x10000;
-constexpr std::uint64_t kHeaders = 0x20000;
-constexpr std::uint64_t kData = 0x100000;
-constexpr std::size_t kCapacity = 1 << 20;
-constexpr std::size_t kSector = 512;
-constexpr std::uint16_t kSize = 16;
-constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect;
-constexpr std::uint8_t kUnanswered = 0xEE;
-
-class BlkTest : public ::testing::Test {
- protected:
-  BlkTest() { start(std::make_shared<FakeBlockBackend>(kCapacity)); }
-  ~BlkTest() override { stop(*device_); }
-
-  void start(std::shared_ptr<FakeBlockBackend> backend) {
-    if (device_) stop(*device_);
-    backend_ = std::move(backend);
-    device_ = make(rig_, backend_);
-    driver_.emplace(*device_);
-    ring_ = DriverRing{*rig_.memory, kRing, kSize};
-    rig_.on_loop([&] { device_->resume(); });
-    ASSERT_TRUE(driver_->negotiate(kFeatures | (backend_->read_only() ? std::uint64_t{1} << VIRTIO_BLK_F_RO : 0)));
-    driver_->set_queue(0, ring_);
-    driver_->driver_ok();
-    rig_.settle();
-  }
-  static std::unique_ptr<Blk> make(DeviceRig& rig, std::shared_ptr<FakeBlockBackend> backend) {
-    auto made = Blk::create({"blk0", GuestPhysicalAddress{0xD000'0000}, rig.memory, &rig.loop()}, std::move(backend));
-    EXPECT_TRUE(made) << made.error().text();
-    return std::move(*made);
-  }
-  void stop(Blk& device) {
-    rig_.on_loop([&] { device.detach(); });
-  }
-  struct Request {
-    std::uint16_t head;
-    std::uint64_t status;
-  };
-  Request add(std::uint32_t type, std::uint64_t sector, const std::vector<Buffer>& data) {
-    const std::uint64_t at = kHeaders + 0x100 * requests_++;
-    struct {
-      std::uint32_t type, reserved;
-      std::uint64_t sector;
-    } header{type, 0, sector};
-    EXPECT_TRUE(rig_.memory->write(GuestPhysicalAddress{at}, std::as_bytes(std::span{&header, 1})));
-    const std::byte unanswered{kUnanswered};
-    EXPECT_TRUE(rig_.memory->write(GuestPhysicalAddress{at + 0x20}, {&unanswered, 1}));
-    std::vector<Buffer> chain{{at, 16}};
-    chain.insert(chain.end(), data.begin(), data.end());
-    chain.push_back({at + 0x20, 1, true});
-    return {ring_.add_indirect(chain, at + 0x40), at + 0x20};
-  }
-  Request read(std::uint64_t sector, std::uint64_t to, std::uint32_t bytes) { return add(VIRTIO_BLK_T_IN, sector, {{to, bytes, true}}); }
-  Request write(std::uint64_t sector, std::uint64_t from, std::uint32_t bytes) { return add(VIRTIO_BLK_T_OUT, sector, {{from, bytes}}); }
-  void kick() {
-    driver_->notify(0);
-    rig_.settle();
-  }
-  std::uint8_t status(const Request& request) {
-    std::byte value{};
-    EXPECT_TRUE(rig_.memory->read(GuestPhysicalAddress{request.status}, {&value, 1}));
-    return static_cast<std::uint8_t>(value);
-  }
-  void put(std::uint64_t at, const std::vector<std::byte>& bytes) { ASSERT_TRUE(rig_.memory->write(GuestPhysicalAddress{at}, bytes)); }
-  std::vector<std::byte> get(std::uint64_t at, std::size_t length) {
-    const auto bytes = *rig_.memory->at(GuestPhysicalAddress{at}, length);
-    return {bytes.begin(), bytes.end()};
-  }
-  bool needs_reset() { return (driver_->status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0; }
-  void quiesce() {
-    rig_.on_loop([&] { ASSERT_TRUE(device_->quiesce()); });
-  }
-  // A twin over the same memory content, from the saved state.
-  std::unique_ptr<Blk> twin_of(DeviceRig& rig, std::shared_ptr<FakeBlockBackend> backend, capnp::MessageBuilder& message) {
-    quiesce();
-    auto saved = message.initRoot<schema::DeviceState>();
-    device_->save(saved);
-    std::ranges::copy(rig_.memory->file(), rig.memory->file().begin());
-    auto twin = make(rig, std::move(backend));
-    EXPECT_TRUE(twin->check(saved.asReader()));
-    EXPECT_TRUE(twin->restore(saved.asReader()));
-    return twin;
-  }
-
-  DeviceRig rig_;
-  std::shared_ptr<FakeBlockBackend> backend_;
-  std::unique_ptr<Blk> device_;
-  std::optional<VirtioDriver> driver_;
-  DriverRing ring_{*rig_.memory, kRing, kSize};
-  unsigned requests_ = 0;
-};
 
 TEST_F(BlkTest, WritesAndReadsBackInPieces) {
   const auto bytes = pattern(4 * kSector, 1);
@@ -177,9 +79,139 @@ TEST_F(BlkTest, TooManyPiecesAreAnError) {
   EXPECT_EQ(get(kHeaders + 0x20, 1)[0], std::byte{VIRTIO_BLK_S_IOERR});
 }
 
+TEST_F(BlkTest, ARequestBeyondAllSegmentsOfTheirGreatestSizeIsAnError) {
+  start(std::make_shared<FakeBlockBackend>(std::size_t{130} << 20));
+  std::vector<Buffer> pieces(21, Buffer{kData, 6 << 20, true});
+  const auto largest = add(VIRTIO_BLK_T_IN, 0, pieces);
+  requests_ += 2;  // its table is longer than those of others
+  pieces.push_back({kData, kSector, true});
+  const auto larger = add(VIRTIO_BLK_T_IN, 0, pieces);
+  kick();
+  EXPECT_EQ(status(largest), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(status(larger), VIRTIO_BLK_S_IOERR);
+}
+
+TEST_F(BlkTest, ConfigurationSpaceNamesItsLimits) {
+  virtio_blk_config config{};
+  const auto out = std::as_writable_bytes(std::span{&config, 1});
+  for (std::size_t i = 0; i < out.size(); ++i) device_->read(VirtioMmio::kConfigOffset + i, out.subspan(i, 1));
+  EXPECT_EQ(config.capacity, kCapacity / kSector);
+  EXPECT_EQ(config.size_max, 1u << 20);
+  EXPECT_EQ(config.seg_max, 126u);
+  EXPECT_EQ(config.blk_size, kSector);
+  EXPECT_EQ(config.physical_block_exp, 3u);
+  EXPECT_EQ(config.alignment_offset, 0u);
+  EXPECT_EQ(config.min_io_size, 8u);
+  EXPECT_EQ(config.max_discard_sectors, (128u << 20) / kSector);
+  EXPECT_EQ(config.max_discard_seg, 16u);
+  EXPECT_EQ(config.discard_sector_alignment, 8u);
+  EXPECT_EQ(config.max_write_zeroes_sectors, (128u << 20) / kSector);
+  EXPECT_EQ(config.max_write_zeroes_seg, 16u);
+  EXPECT_EQ(config.write_zeroes_may_unmap, 1u);
+  EXPECT_EQ(config.unused | config.unused1[0] | config.unused1[1] | config.unused1[2], 0);
+  const auto offered = driver_->offered();
+  for (const int feature : {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_TOPOLOGY,
+                            VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES})
+    EXPECT_NE(offered >> feature & 1, 0u) << feature;
+  for (const int feature : {VIRTIO_BLK_F_RO, VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ})
+    EXPECT_EQ(offered >> feature & 1, 0u) << feature;
+}
+
+TEST_F(BlkTest, DiscardAndWriteZeroesMakeRangesZero) {
+  constexpr std::uint64_t kSectors = kCapacity / kSector;
+  constexpr std::uint32_t kUnmap = VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+  using Ranges = std::vector<virtio_blk_discard_write_zeroes>;
+  const struct {
+    const char* name;
+    std::uint32_t type;
+    Ranges ranges;
+    std::uint8_t status;
+    std::vector<BlockExtent> extents;
+    bool keep_space = false;
+  } cases[] = {
+      {"a discard", VIRTIO_BLK_T_DISCARD, {{8, 8, 0}}, VIRTIO_BLK_S_OK, {{8 * kSector, 8 * kSector}}},
+      {"several ranges",
+       VIRTIO_BLK_T_DISCARD,
+       {{0, 1, 0}, {kSectors - 1, 1, 0}},
+       VIRTIO_BLK_S_OK,
+       {{0, kSector}, {kCapacity - kSector, kSector}}},
+      {"an empty range among others", VIRTIO_BLK_T_DISCARD, {{0, 0, 0}, {4, 2, 0}}, VIRTIO_BLK_S_OK, {{4 * kSector, 2 * kSector}}},
+      {"only empty ranges", VIRTIO_BLK_T_DISCARD, {{0, 0, 0}, {kSectors, 0, 0}}, VIRTIO_BLK_S_OK, {}},
+      {"zeros that may be unmapped", VIRTIO_BLK_T_WRITE_ZEROES, {{8, 8, kUnmap}}, VIRTIO_BLK_S_OK, {{8 * kSector, 8 * kSector}}},
+      {"zeros that may not", VIRTIO_BLK_T_WRITE_ZEROES, {{8, 8, 0}}, VIRTIO_BLK_S_OK, {{8 * kSector, 8 * kSector}}, true},
+      {"both kinds at once",
+       VIRTIO_BLK_T_WRITE_ZEROES,
+       {{0, 1, kUnmap}, {1, 1, 0}},
+       VIRTIO_BLK_S_OK,
+       {{0, kSector}, {kSector, kSector}},
+       true},
+      {"as many ranges as there may be", VIRTIO_BLK_T_DISCARD, Ranges(16, {0, 1, 0}), VIRTIO_BLK_S_OK,
+       std::vector<BlockExtent>(16, {0, kSector})},
+      {"one more", VIRTIO_BLK_T_DISCARD, Ranges(17, {0, 1, 0}), VIRTIO_BLK_S_IOERR, {}},
+      {"no range", VIRTIO_BLK_T_DISCARD, {}, VIRTIO_BLK_S_IOERR, {}},
+      {"past the end", VIRTIO_BLK_T_DISCARD, {{kSectors, 1, 0}}, VIRTIO_BLK_S_IOERR, {}},
+      {"across the end", VIRTIO_BLK_T_WRITE_ZEROES, {{0, 1, 0}, {kSectors - 1, 2, 0}}, VIRTIO_BLK_S_IOERR, {}},
+      {"a sector that overflows", VIRTIO_BLK_T_WRITE_ZEROES, {{~std::uint64_t{0}, 1, 0}}, VIRTIO_BLK_S_IOERR, {}},
+      {"more sectors than one range may have", VIRTIO_BLK_T_DISCARD, {{0, ~0u, 0}}, VIRTIO_BLK_S_IOERR, {}},
+      {"unmap in a discard", VIRTIO_BLK_T_DISCARD, {{8, 8, kUnmap}}, VIRTIO_BLK_S_UNSUPP, {}},
+      {"an unknown flag", VIRTIO_BLK_T_WRITE_ZEROES, {{0, 1, 0}, {8, 8, 2}}, VIRTIO_BLK_S_UNSUPP, {}},
+      {"secure erase", VIRTIO_BLK_T_SECURE_ERASE, {{8, 8, 0}}, VIRTIO_BLK_S_UNSUPP, {}},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    start(std::make_shared<FakeBlockBackend>(kCapacity), kZeroFeatures);
+    std::ranges::fill(backend_->disk(), std::byte{0xFF});
+    const auto request = zero(each.type, each.ranges);
+    kick();
+    EXPECT_EQ(status(request), each.status);
+    EXPECT_EQ(backend_->submitted().size(), each.extents.empty() ? 0u : 1u);
+    EXPECT_EQ(backend_->latest().extents, each.extents);
+    EXPECT_EQ(backend_->latest().keep_space, each.keep_space);
+    EXPECT_EQ(ring_.take_all_used(), (std::vector<Used>{{request.head, 1}}));
+    EXPECT_FALSE(needs_reset());
+    for (const auto& extent : each.extents) EXPECT_EQ(backend_->disk()[extent.offset_bytes], std::byte{0});
+  }
+}
+
+TEST_F(BlkTest, RangesMayLieInPiecesAndAreReadOnce) {
+  start(std::make_shared<FakeBlockBackend>(kCapacity), kZeroFeatures);
+  const virtio_blk_discard_write_zeroes ranges[] = {{3, 4, 0}, {16, 1, 0}};
+  const auto bytes = std::as_bytes(std::span{ranges});
+  put(kData, {bytes.begin(), bytes.begin() + 11});
+  put(kData + 0x1000, {bytes.begin() + 11, bytes.end()});
+  backend_->hold();
+  const auto request = add(VIRTIO_BLK_T_DISCARD, 0, {{kData, 11}, {kData + 0x1000, 21}});
+  kick();
+  put(kData, std::vector<std::byte>(11, std::byte{0xFF}));  // the driver changes them under us
+  backend_->release_all();
+  rig_.settle();
+  EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(backend_->latest().extents, (std::vector<BlockExtent>{{3 * kSector, 4 * kSector}, {16 * kSector, kSector}}));
+}
+
+TEST_F(BlkTest, WithoutTheFeatureItIsUnsupported) {
+  const auto discard = zero(VIRTIO_BLK_T_DISCARD, {{0, 1, 0}});
+  const auto zeroes = zero(VIRTIO_BLK_T_WRITE_ZEROES, {{0, 1, 0}});
+  kick();
+  EXPECT_EQ(status(discard), VIRTIO_BLK_S_UNSUPP);
+  EXPECT_EQ(status(zeroes), VIRTIO_BLK_S_UNSUPP);
+  EXPECT_TRUE(backend_->submitted().empty());
+}
+
+TEST_F(BlkTest, WithoutFlushACompletedWriteIsStable) {
+  write(0, kData, kSector);
+  kick();
+  EXPECT_TRUE(backend_->latest().stable);
+  start(std::make_shared<FakeBlockBackend>(kCapacity), kFeatures | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
+  write(0, kData, kSector);
+  kick();
+  EXPECT_FALSE(backend_->latest().stable);
+}
+
 TEST_F(BlkTest, ReadOnlyDiskRefusesWrites) {
   start(std::make_shared<FakeBlockBackend>(kCapacity, true));
   EXPECT_NE(driver_->offered() & (std::uint64_t{1} << VIRTIO_BLK_F_RO), 0u);
+  EXPECT_EQ(driver_->offered() & (std::uint64_t{1} << VIRTIO_BLK_F_DISCARD | std::uint64_t{1} << VIRTIO_BLK_F_WRITE_ZEROES), 0u);
   const auto out = write(0, kData, kSector);
   const auto in = read(0, kData, kSector);
   kick();
@@ -252,194 +284,5 @@ TEST_F(BlkTest, FullBackendKeepsOrderAndLosesNothing) {
   for (const auto& request : requests) EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
 }
 
-TEST_F(BlkTest, PagesBeingReadAreMarkedAtEveryQuiesceAndAtCompletion) {
-  const PageIndex page{(kData + 0x5000) >> kPageShift};
-  const PageIndex source{(kData + 0x9000) >> kPageShift};
-  backend_->hold();
-  const auto in = add(VIRTIO_BLK_T_IN, 0, {{kData + 0x5FF0, 16 + 496, true}});
-  write(4, kData + 0x9000, kSector);
-  kick();
-  for (unsigned round = 0; round < 3; ++round) {
-    rig_.written();
-    quiesce();
-    const auto written = rig_.written();
-    EXPECT_TRUE(written.contains(page)) << round;
-    EXPECT_TRUE(written.contains(after(page))) << round;
-    EXPECT_FALSE(written.contains(source)) << "a write reads memory only";
-    rig_.on_loop([&] { device_->resume(); });
-    rig_.settle();
-  }
-  rig_.written();
-  backend_->complete(in.head);
-  rig_.settle();
-  const auto written = rig_.written();
-  EXPECT_TRUE(written.contains(page));
-  EXPECT_TRUE(written.contains(after(page)));
-  EXPECT_TRUE(written.contains(PageIndex{in.status >> kPageShift}));
-  EXPECT_TRUE(written.contains(PageIndex{ring_.used() >> kPageShift}));
-  rig_.written();
-  quiesce();
-  EXPECT_FALSE(rig_.written().contains(page)) << "it has completed";
-}
-
-TEST_F(BlkTest, CompletionsWaitWhileQuiesced) {
-  backend_->hold();
-  const auto request = write(0, kData, kSector);
-  kick();
-  quiesce();
-  backend_->release_all();
-  rig_.settle();
-  EXPECT_EQ(status(request), kUnanswered);
-  EXPECT_EQ(ring_.used_index(), 0);
-  rig_.on_loop([&] { device_->resume(); });
-  rig_.settle();
-  EXPECT_EQ(status(request), VIRTIO_BLK_S_OK);
-}
-
-TEST_F(BlkTest, TwinIssuesWhatWasInFlightAgainInOrder) {
-  backend_->hold();
-  put(kData, pattern(3 * kSector, 7));
-  const auto first = write(10, kData, kSector);
-  const auto done = write(11, kData + kSector, kSector);
-  const auto third = read(12, kData + 0x8000, kSector);
-  const auto fourth = add(VIRTIO_BLK_T_FLUSH, 0, {});
-  kick();
-  backend_->complete(done.head);
-  rig_.settle();
-  const auto waiting = write(13, kData, kSector);  // made available, never taken: the twin finds it without a kick
-
-  DeviceRig other;
-  auto other_disk = std::make_shared<FakeBlockBackend>(kCapacity);
-  std::ranges::copy(pattern(kSector, 9), other_disk->disk().begin() + 12 * kSector);
-  capnp::MallocMessageBuilder message;
-  auto twin = twin_of(other, other_disk, message);
-  EXPECT_TRUE(other_disk->submitted().empty()) << "not before resume()";
-  EXPECT_EQ(drain_fd(twin->interrupt().fd()), 0u);
-  other.on_loop([&] { twin->resume(); });
-  other.settle();
-
-  using Submitted = FakeBlockBackend::Submitted;
-  EXPECT_EQ(other_disk->submitted(), (std::vector<Submitted>{{BlockOperation::kWrite, 10 * kSector, kSector, first.head},
-                                                             {BlockOperation::kRead, 12 * kSector, kSector, third.head},
-                                                             {BlockOperation::kFlush, 0, 0, fourth.head},
-                                                             {BlockOperation::kWrite, 13 * kSector, kSector, waiting.head}}));
-  EXPECT_GT(drain_fd(twin->interrupt().fd()), 0u);
-  EXPECT_NE(read_word(*twin, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_VRING, 0u);
-  ring_.move_to(*other.memory);
-  EXPECT_EQ(ring_.take_all_used(),
-            (std::vector<Used>{{done.head, 1}, {first.head, 1}, {third.head, kSector + 1}, {fourth.head, 1}, {waiting.head, 1}}));
-  const auto got = *other.memory->at(GuestPhysicalAddress{kData + 0x8000}, kSector);
-  EXPECT_TRUE(std::ranges::equal(got, pattern(kSector, 9)));
-  EXPECT_TRUE(std::ranges::equal(std::span{other_disk->disk()}.subspan(10 * kSector, kSector),
-                                 pattern(3 * kSector, 7) | std::views::take(kSector)));
-  other.on_loop([&] { twin->detach(); });
-}
-
-TEST_F(BlkTest, TwinRaisesItsInterruptThoughNothingIsLeftToDo) {
-  write(0, kData, kSector);
-  kick();
-  EXPECT_NE(driver_->take_interrupt_status(), 0u);
-  DeviceRig other;
-  capnp::MallocMessageBuilder message;
-  auto twin = twin_of(other, std::make_shared<FakeBlockBackend>(kCapacity), message);
-  other.on_loop([&] { twin->resume(); });
-  EXPECT_EQ(drain_fd(twin->interrupt().fd()), 1u);
-  EXPECT_EQ(read_word(*twin, VIRTIO_MMIO_INTERRUPT_STATUS), static_cast<std::uint32_t>(VIRTIO_MMIO_INT_VRING));
-  // Only once: going on after a pause of its own is no restore.
-  other.on_loop([&] { ASSERT_TRUE(twin->quiesce()); });
-  other.on_loop([&] { twin->resume(); });
-  EXPECT_EQ(drain_fd(twin->interrupt().fd()), 0u);
-  other.on_loop([&] { twin->detach(); });
-}
-
-TEST_F(BlkTest, TwinWithASmallBackendStillKeepsTheOrder) {
-  backend_->hold();
-  for (unsigned i = 0; i < 5; ++i) write(i, kData, kSector);
-  kick();
-  DeviceRig other;
-  auto other_disk = std::make_shared<FakeBlockBackend>(kCapacity);
-  other_disk->set_queue_limit(1);
-  capnp::MallocMessageBuilder message;
-  auto twin = twin_of(other, other_disk, message);
-  other.on_loop([&] { twin->resume(); });
-  for (unsigned i = 0; i < 6; ++i) other.settle();
-  const auto submitted = other_disk->submitted();
-  ASSERT_EQ(submitted.size(), 5u);
-  for (unsigned i = 0; i < 5; ++i) EXPECT_EQ(submitted[i].offset_bytes, i * kSector);
-  other.on_loop([&] { twin->detach(); });
-}
-
-TEST_F(BlkTest, TwinOfAPendingResetIsReset) {
-  backend_->hold();
-  write(0, kData, kSector);
-  kick();
-  driver_->write(VIRTIO_MMIO_STATUS, 0);
-  ASSERT_NE(driver_->status(), 0u);
-  DeviceRig other;
-  auto other_disk = std::make_shared<FakeBlockBackend>(kCapacity);
-  capnp::MallocMessageBuilder message;
-  auto twin = twin_of(other, other_disk, message);
-  other.on_loop([&] { twin->resume(); });
-  EXPECT_EQ(read_word(*twin, VIRTIO_MMIO_STATUS), 0u);
-  EXPECT_TRUE(other_disk->submitted().empty());
-  other.on_loop([&] { twin->detach(); });
-}
-
-TEST_F(BlkTest, RefusesStatesThatCannotBe) {
-  backend_->hold();
-  write(0, kData, kSector);
-  write(1, kData, kSector);
-  kick();
-  quiesce();
-  const struct {
-    const char* name;
-    std::function<void(schema::DeviceState::Builder)> damage;
-    bool ok;
-  } cases[] = {
-      {"sound", [](auto) {}, true},
-      {"another id", [](auto s) { s.setId("blk1"); }, false},
-      {"another version", [](auto s) { s.setVersion(2); }, false},
-      {"no content", [](auto s) { s.getState().clear(); }, false},
-      {"another capacity", [](auto s) { s.getState().template getAs<schema::BlkState>().setCapacityBytes(512); }, false},
-      {"head twice", [](auto s) { s.getState().template getAs<schema::BlkState>().getInFlight().set(1, 0); }, false},
-      {"head outside", [](auto s) { s.getState().template getAs<schema::BlkState>().getInFlight().set(1, kSize); }, false},
-      {"status bits", [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().setStatus(0x1F); }, false},
-      {"features never offered",
-       [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().setDriverFeatures(~std::uint64_t{0}); }, false},
-      {"no features", [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().setDriverFeatures(0); }, false},
-      {"no queues", [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().initQueues(0); }, false},
-      {"ring outside memory",
-       [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().getQueues()[0].setDeviceArea(kRigMemoryBytes); }, false},
-      {"queue size",
-       [](auto s) { s.getState().template getAs<schema::BlkState>().getTransport().getQueues()[0].setSize(kMaxQueueSize * 2); }, false},
-  };
-  for (const auto& each : cases) {
-    capnp::MallocMessageBuilder message;
-    auto state = message.initRoot<schema::DeviceState>();
-    device_->save(state);
-    each.damage(state);
-    DeviceRig other;
-    auto twin = make(other, std::make_shared<FakeBlockBackend>(kCapacity));
-    EXPECT_EQ(twin->check(state.asReader()).has_value(), each.ok) << each.name;
-    EXPECT_EQ(twin->restore(state.asReader()).has_value(), each.ok) << each.name;
-  }
-}
-
-TEST_F(BlkTest, RestoredRequestThatIsGoneFromMemoryNeedsAReset) {
-  backend_->hold();
-  const auto request = write(0, kData, kSector);
-  kick();
-  DeviceRig other;
-  capnp::MallocMessageBuilder message;
-  auto other_disk = std::make_shared<FakeBlockBackend>(kCapacity);
-  auto twin = twin_of(other, other_disk, message);
-  ring_.move_to(*other.memory);
-  ring_.put_descriptor(ring_.descriptors(), request.head, {kRigMemoryBytes, 16, 0, 0});
-  other.on_loop([&] { twin->resume(); });
-  EXPECT_NE(read_word(*twin, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0u);
-  EXPECT_TRUE(other_disk->submitted().empty());
-  other.on_loop([&] { twin->detach(); });
-}
-
 }  // namespace
-}  // namespace understudy
+}  // namespace understudy::blk_test

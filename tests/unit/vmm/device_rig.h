@@ -169,6 +169,11 @@ class FakeBlockBackend final : public BlockBackend {
       if (request.operation == BlockOperation::kWrite) std::ranges::copy(piece, disk_.begin() + at(request.offset_bytes + bytes));
       bytes += piece.size();
     }
+    for (const BlockExtent& extent : request.extents) {
+      EXPECT_LE(extent.offset_bytes + extent.length_bytes, disk_.size());
+      std::fill_n(disk_.begin() + at(extent.offset_bytes), extent.length_bytes, std::byte{0});
+    }
+    latest_ = {{request.extents.begin(), request.extents.end()}, request.keep_space, request.stable};
     in_flight_.push_back(
         {{request.operation, request.offset_bytes, bytes, request.cookie}, {request.memory.begin(), request.memory.end()}});
     submitted_.push_back(in_flight_.back().request);
@@ -226,6 +231,16 @@ class FakeBlockBackend final : public BlockBackend {
     const std::lock_guard lock{mutex_};
     return submitted_;
   }
+  // What the latest request asked for besides.
+  struct Details {
+    std::vector<BlockExtent> extents;
+    bool keep_space = false;
+    bool stable = false;
+  };
+  Details latest() const {
+    const std::lock_guard lock{mutex_};
+    return latest_;
+  }
   std::size_t in_flight() const {
     const std::lock_guard lock{mutex_};
     return in_flight_.size();
@@ -255,6 +270,7 @@ class FakeBlockBackend final : public BlockBackend {
   std::vector<InFlight> in_flight_;
   std::vector<BlockCookie> released_;
   std::vector<Submitted> submitted_;
+  Details latest_;
 };
 
 }  // namespace understudy

@@ -16,23 +16,46 @@ namespace {
 constexpr unsigned kQueueCount = 1;
 constexpr std::size_t kHeaderBytes = sizeof(virtio_blk_outhdr);
 static_assert(kHeaderBytes == 16);
+static_assert(sizeof(virtio_blk_discard_write_zeroes) == 16);
+
+// The device's limits, the same on every host: they are in the configuration space, which a guest keeps over a takeover.
+constexpr std::uint32_t kMaxSegmentBytes = 1 << 20;
+constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{kBlkMaxSegments} * kMaxSegmentBytes;  // copied whole when written
+constexpr std::uint32_t kMaxExtentSectors = (128 << 20) / BlockBackend::kSectorBytes;
+// The topology of most storage below: blocks of 4 KiB.
+constexpr unsigned kPhysicalBlockExponent = 3;
+constexpr std::uint32_t kPhysicalBlockSectors = 1 << kPhysicalBlockExponent;
+
 // Completions taken in one turn at most: so many calls of so many.
 constexpr unsigned kReapCalls = 8;
 constexpr std::size_t kReapBatch = 64;
 // How long a device that goes away waits for the backend to let go of guest memory.
 constexpr auto kAbandonPatience = std::chrono::seconds{1};
 
+constexpr std::uint64_t bit(unsigned feature) { return std::uint64_t{1} << feature; }
+
+// Nothing here depends on the host: what its storage can't, the backend does in another way.
 std::uint64_t features(bool read_only) {
-  const std::uint64_t common =
-      (std::uint64_t{1} << VIRTIO_BLK_F_SEG_MAX) | (std::uint64_t{1} << VIRTIO_BLK_F_BLK_SIZE) | (std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
-  return common | (read_only ? std::uint64_t{1} << VIRTIO_BLK_F_RO : 0);
+  const std::uint64_t common = bit(VIRTIO_BLK_F_SIZE_MAX) | bit(VIRTIO_BLK_F_SEG_MAX) | bit(VIRTIO_BLK_F_BLK_SIZE) |
+                               bit(VIRTIO_BLK_F_FLUSH) | bit(VIRTIO_BLK_F_TOPOLOGY);
+  return common | (read_only ? bit(VIRTIO_BLK_F_RO) : bit(VIRTIO_BLK_F_DISCARD) | bit(VIRTIO_BLK_F_WRITE_ZEROES));
 }
 
-std::vector<std::byte> config_space(std::uint64_t capacity_bytes) {
+// 5.2.4. Zero where not set, the padding too (5.2.5.2).
+std::vector<std::byte> config_space(std::uint64_t capacity_bytes, bool read_only) {
   virtio_blk_config config{};
   config.capacity = capacity_bytes / BlockBackend::kSectorBytes;
+  config.size_max = kMaxSegmentBytes;
   config.seg_max = kBlkMaxSegments;
   config.blk_size = BlockBackend::kSectorBytes;
+  config.physical_block_exp = kPhysicalBlockExponent;
+  config.min_io_size = kPhysicalBlockSectors;
+  if (!read_only) {
+    config.max_discard_sectors = config.max_write_zeroes_sectors = kMaxExtentSectors;
+    config.max_discard_seg = config.max_write_zeroes_seg = kBlkMaxExtents;
+    config.discard_sector_alignment = kPhysicalBlockSectors;
+    config.write_zeroes_may_unmap = 1;
+  }
   const auto bytes = std::as_bytes(std::span{&config, 1});
   return {bytes.begin(), bytes.end()};
 }
@@ -59,6 +82,19 @@ std::optional<std::uint16_t> cut(std::span<const Segment> from, std::uint64_t sk
   return count;
 }
 
+// Copies out.size() bytes of `from`, of which there are so many, from `skip` on.
+void gather(const GuestMemory& memory, std::span<const Segment> from, std::uint64_t skip, MutableBytes out) {
+  for (const Segment& segment : from) {
+    const std::uint64_t skipped = std::min<std::uint64_t>(skip, segment.length);
+    const std::size_t length = std::min<std::uint64_t>(out.size(), segment.length - skipped);
+    skip -= skipped;
+    if (length == 0) continue;
+    US_CHECK(memory.read(GuestPhysicalAddress{segment.address.raw() + skipped}, out.first(length)));
+    out = out.subspan(length);
+  }
+  US_CHECK(out.empty());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Blk>> Blk::create(VirtioSlot slot, std::shared_ptr<BlockBackend> backend) {
@@ -75,7 +111,7 @@ Blk::Blk(VirtioSlot slot, Host host, std::shared_ptr<BlockBackend> backend)
                  std::move(host),
                  {.device_type = VIRTIO_ID_BLOCK,
                   .features = features(backend->read_only()),
-                  .config_space = config_space(backend->capacity_bytes())}},
+                  .config_space = config_space(backend->capacity_bytes(), backend->read_only())}},
       backend_{std::move(backend)},
       capacity_bytes_{backend_->capacity_bytes()},
       read_only_{backend_->read_only()},
@@ -139,7 +175,11 @@ bool Blk::submit(std::uint16_t head) {
   return backend_->submit({.operation = request.operation,
                            .offset_bytes = request.offset_bytes,
                            .memory = std::span{pieces}.first(request.segment_count),
-                           .cookie = head});
+                           .cookie = head,
+                           .extents = request.zeros(),
+                           .keep_space = request.keep_space,
+                           // 5.2.6.2: a driver that knows no flush takes a completed write for stable.
+                           .stable = !negotiated(VIRTIO_BLK_F_FLUSH)});
 }
 
 Blk::Parsed Blk::parse_request(const Chain& chain) {
@@ -152,13 +192,7 @@ Blk::Parsed Blk::parse_request(const Chain& chain) {
   if (requests_.contains(chain.head)) return broken("a chain that is in flight was made available again");
 
   virtio_blk_outhdr header;
-  std::size_t have = 0;
-  for (const Segment& segment : chain.readable()) {
-    const std::size_t length = std::min<std::size_t>(kHeaderBytes - have, segment.length);
-    if (length == 0) continue;
-    std::memcpy(reinterpret_cast<std::byte*>(&header) + have, memory().at(segment.address, length)->data(), length);
-    have += length;
-  }
+  gather(memory(), chain.readable(), 0, std::as_writable_bytes(std::span{&header, 1}));
   const GuestPhysicalAddress status_address = status_address_of(chain);
   const auto answered = [&](std::uint8_t status, std::uint32_t data_bytes = 0) {
     answer(chain, status_address, status, data_bytes);
@@ -166,6 +200,8 @@ Blk::Parsed Blk::parse_request(const Chain& chain) {
   };
 
   BlkRequest& request = requests_.prepare(chain.head);
+  request.offset_bytes = request.data_bytes = request.segment_count = request.extent_count = 0;
+  request.status_address = status_address;
   const std::uint64_t writable_data = chain.writable_bytes - 1;
   std::optional<std::uint16_t> cuts;
   switch (header.type) {
@@ -181,24 +217,55 @@ Blk::Parsed Blk::parse_request(const Chain& chain) {
       break;
     case VIRTIO_BLK_T_FLUSH:
       request.operation = BlockOperation::kFlush;
-      request.offset_bytes = request.data_bytes = request.segment_count = 0;
-      request.status_address = status_address;
       return Parsed::kSubmit;
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES: {
+      const auto status = parse_zeros(chain, header.type, request);
+      return status ? answered(*status) : Parsed::kSubmit;
+    }
     case VIRTIO_BLK_T_GET_ID:
       cuts = cut(chain.writable(), 0, writable_data, request.segments);
       return cuts ? answered(VIRTIO_BLK_S_OK, write_serial_number(std::span{request.segments}.first(*cuts))) : answered(VIRTIO_BLK_S_IOERR);
     default:
       return answered(VIRTIO_BLK_S_UNSUPP);
   }
-  const bool in_range = header.sector <= capacity_bytes_ / BlockBackend::kSectorBytes &&
-                        request.data_bytes <= capacity_bytes_ - header.sector * BlockBackend::kSectorBytes;
-  if (!cuts || !in_range || request.data_bytes % BlockBackend::kSectorBytes != 0) return answered(VIRTIO_BLK_S_IOERR);
+  const bool whole = request.data_bytes % BlockBackend::kSectorBytes == 0 && request.data_bytes <= kMaxRequestBytes;
+  if (!cuts || !whole || !inside(header.sector, request.data_bytes)) return answered(VIRTIO_BLK_S_IOERR);
   if (read_only_ && request.operation == BlockOperation::kWrite) return answered(VIRTIO_BLK_S_IOERR);
   if (request.data_bytes == 0) return answered(VIRTIO_BLK_S_OK);
   request.segment_count = *cuts;
   request.offset_bytes = header.sector * BlockBackend::kSectorBytes;
-  request.status_address = status_address;
   return Parsed::kSubmit;
+}
+
+bool Blk::inside(std::uint64_t sector, std::uint64_t length_bytes) const {
+  return sector <= capacity_bytes_ / BlockBackend::kSectorBytes && length_bytes <= capacity_bytes_ - sector * BlockBackend::kSectorBytes;
+}
+
+// A discard or write-zeroes request into `request`, or its answer when nothing is to be done. Both make the ranges read as zeros: a
+// discarded block must read the same on both hosts, so it is deterministic.
+std::optional<std::uint8_t> Blk::parse_zeros(const Chain& chain, std::uint32_t type, BlkRequest& request) const {
+  const bool discards = type == VIRTIO_BLK_T_DISCARD;
+  if (!negotiated(discards ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES)) return VIRTIO_BLK_S_UNSUPP;
+  std::array<virtio_blk_discard_write_zeroes, kBlkMaxExtents> ranges{};
+  const std::uint64_t data_bytes = chain.readable_bytes - kHeaderBytes;
+  if (data_bytes == 0 || data_bytes % sizeof ranges[0] != 0 || data_bytes > sizeof ranges) return VIRTIO_BLK_S_IOERR;
+  const auto given = std::span{ranges}.first(data_bytes / sizeof ranges[0]);
+  gather(memory(), chain.readable(), kHeaderBytes, std::as_writable_bytes(given));  // once: the driver may change them under us
+  request.operation = BlockOperation::kZeros;
+  request.keep_space = false;
+  bool fits = true;
+  for (const auto& range : given) {
+    const bool unmap = (range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
+    // 5.2.6.2, for any of them.
+    if ((range.flags & ~std::uint32_t{VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP}) != 0 || (discards && unmap)) return VIRTIO_BLK_S_UNSUPP;
+    request.keep_space |= !discards && !unmap;
+    const std::uint64_t length = std::uint64_t{range.num_sectors} * BlockBackend::kSectorBytes;
+    fits = fits && range.num_sectors <= kMaxExtentSectors && inside(range.sector, length);
+    if (fits && length != 0) request.extents[request.extent_count++] = {range.sector * BlockBackend::kSectorBytes, length};
+  }
+  if (!fits) return VIRTIO_BLK_S_IOERR;
+  return request.extent_count == 0 ? std::optional<std::uint8_t>{VIRTIO_BLK_S_OK} : std::nullopt;
 }
 
 void Blk::answer(const Chain& chain, GuestPhysicalAddress status_address, std::uint8_t status, std::uint32_t data_bytes) {

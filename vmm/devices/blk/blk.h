@@ -1,4 +1,4 @@
-// virtio-blk (virtio 1.2, 5.2) over a BlockBackend: read, write, flush, get-id.
+// virtio-blk (virtio 1.2, 5.2) over a BlockBackend: read, write, flush, discard, write zeroes, get-id.
 //
 // The guest's own mistakes are answered at once with an error status. A failure of the host is never answered: the request stays in flight,
 // is part of the saved state, and is issued again by the twin that takes over.
@@ -22,6 +22,7 @@ namespace understudy {
 
 class Blk final : public VirtioMmio {
  public:
+  // The layout of version 1 holds what every version of this device needs; a driver's features say what it may ask for.
   static constexpr std::uint16_t kStateVersion = 1;
 
   static Result<std::unique_ptr<Blk>> create(VirtioSlot slot, std::shared_ptr<BlockBackend> backend);
@@ -55,6 +56,8 @@ class Blk final : public VirtioMmio {
 
   void pump();
   Parsed parse_request(const Chain& chain);
+  std::optional<std::uint8_t> parse_zeros(const Chain& chain, std::uint32_t type, BlkRequest& request) const;
+  bool inside(std::uint64_t sector, std::uint64_t length_bytes) const;
   void answer(const Chain& chain, GuestPhysicalAddress status_address, std::uint8_t status, std::uint32_t data_bytes);
   std::uint32_t write_serial_number(std::span<const Segment> segments);
   bool submit(std::uint16_t head);

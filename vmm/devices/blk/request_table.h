@@ -17,16 +17,22 @@ namespace understudy {
 
 // Data segments of one request at most: what the device announces as seg_max, and two for a driver's odd cuts.
 inline constexpr std::uint32_t kBlkMaxSegments = 126;
+// Extents of one discard or write-zeroes request at most (max_discard_seg, max_write_zeroes_seg).
+inline constexpr std::uint32_t kBlkMaxExtents = 16;
 
 struct BlkRequest {
   BlockOperation operation = BlockOperation::kFlush;
+  bool keep_space = false;  // of zeros
+  std::uint16_t segment_count = 0;
+  std::uint16_t extent_count = 0;
   std::uint64_t offset_bytes = 0;
   std::uint64_t data_bytes = 0;
-  std::uint16_t segment_count = 0;
   std::array<Segment, kBlkMaxSegments + 2> segments;
+  std::array<BlockExtent, kBlkMaxExtents> extents;  // of zeros
   GuestPhysicalAddress status_address;
 
   std::span<const Segment> data() const { return std::span{segments}.first(segment_count); }
+  std::span<const BlockExtent> zeros() const { return std::span{extents}.first(extent_count); }
 };
 
 class RequestTable {
