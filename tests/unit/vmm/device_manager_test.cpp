@@ -38,7 +38,7 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   ASSERT_TRUE(made) << made.error().text();
   DeviceManager& manager = **made;
   EXPECT_EQ(manager.device_ids(),
-            (std::vector<std::string>{"serial0", "power0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro"}));
+            (std::vector<std::string>{"serial0", "power0", "pvpanic0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro"}));
   EXPECT_EQ(manager.kernel_command_line(),
             " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7");
   const std::uint32_t types[] = {1, 2, 2};
@@ -76,16 +76,18 @@ TEST(DeviceManager, NamesForTheFirmwareWhatNoGuestFindsByItself) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   const auto& nodes = (*made)->device_nodes();
-  ASSERT_EQ(nodes.size(), 4u);
+  ASSERT_EQ(nodes.size(), 5u);
   EXPECT_EQ(nodes[0].hardware_id, "PNP0501");
   EXPECT_EQ(nodes[0].ports->start, 0x3F8);
   EXPECT_EQ(nodes[0].ports->count, 8);
   EXPECT_EQ(nodes[0].gsi, 4u);
+  EXPECT_EQ(nodes[1].hardware_id, "QEMU0001");
+  EXPECT_EQ(nodes[1].ports->start, 0x505);
   for (std::uint32_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(nodes[1 + i].hardware_id, "LNRO0005");
-    EXPECT_EQ(nodes[1 + i].memory->start.raw(), 0xD000'0000 + 0x1000 * i);
-    EXPECT_EQ(nodes[1 + i].memory->bytes, 0x1000u);
-    EXPECT_EQ(nodes[1 + i].gsi, 5 + i);
+    EXPECT_EQ(nodes[2 + i].hardware_id, "LNRO0005");
+    EXPECT_EQ(nodes[2 + i].memory->start.raw(), 0xD000'0000 + 0x1000 * i);
+    EXPECT_EQ(nodes[2 + i].memory->bytes, 0x1000u);
+    EXPECT_EQ(nodes[2 + i].gsi, 5 + i);
   }
 }
 
