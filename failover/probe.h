@@ -12,9 +12,20 @@ namespace understudy {
 enum class ProbePath : std::uint8_t {
   kServiceNic = 0,  // the interface that carries the guest's network traffic
   kStorage = 1,     // the file system or device that carries the guest's disk
+  kMachine = 2,     // KVM itself: nobody probes it, it is failed when it gave up on the guest
 };
-inline constexpr std::size_t kProbePathCount = 2;
-constexpr const char* name_of(ProbePath path) { return path == ProbePath::kServiceNic ? "service NIC" : "storage"; }
+inline constexpr std::size_t kProbePathCount = 3;
+constexpr const char* name_of(ProbePath path) {
+  switch (path) {
+    case ProbePath::kServiceNic:
+      return "service NIC";
+    case ProbePath::kStorage:
+      return "storage";
+    case ProbePath::kMachine:
+      return "KVM";
+  }
+  return "unknown";
+}
 
 enum class Health : std::uint8_t {
   kUnknown = 0,   // no answer yet

@@ -21,7 +21,8 @@ constexpr const char* kAbout =
     "  understudy status               what runs where, and whether it is protected\n"
     "  understudy status --watch       the same, again every second\n"
     "  understudy switchover           on the primary: move the guest to the other host, both hosts alive\n"
-    "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n\n"
+    "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n"
+    "  understudy start                start a guest again that powered off or crashed\n\n"
     "A takeover asks the witness for the next term, so two hosts never run the guest; what clients were told is never lost by it.\n";
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
@@ -83,11 +84,14 @@ int run(int argc, char** argv) {
       app.add_subcommand("switchover", "on the primary: hand the guest to the other host after a last epoch; its pause is about one epoch");
   CLI::App* const takeover =
       app.add_subcommand("takeover", "on the secondary: take the guest over now; refused, with the reason, when this node may not");
-  for (CLI::App* const sub : {status, switchover, takeover}) sub->fallthrough();
+  CLI::App* const start = app.add_subcommand(
+      "start", "start a guest again that ended by itself: on the node that held it, or on the secondary when that one is gone");
+  for (CLI::App* const sub : {status, switchover, takeover, start}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
   if (switchover->parsed()) return command(socket, schema::OperatorRequest::Command::SWITCHOVER);
+  if (start->parsed()) return command(socket, schema::OperatorRequest::Command::START);
   return command(socket, schema::OperatorRequest::Command::TAKEOVER);
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "failover/daemon/restart_policy.h"
 #include "net/base/addresses.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -45,6 +46,7 @@ struct DaemonConfig {
     std::uint64_t memory_bytes = 0;
     unsigned vcpus = 1;
     std::string cpu_model = "host";  // one of cpu_model_names()
+    RestartConfig restart;
   } vm;
   struct Net {
     std::string tap;

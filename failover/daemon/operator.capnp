@@ -13,6 +13,7 @@ struct OperatorRequest {
     status @0;
     switchover @1;
     takeover @2;
+    start @3;
   }
 }
 
@@ -41,6 +42,7 @@ struct Status {
   gate @14 :Gate;
   last @15 :EpochNumbers;
   probes @16 :List(Probe);
+  ended @17 :Text;             # how the guest ended by itself; empty: it lives
 
   struct Moment {
     name @0 :Text;
