@@ -15,7 +15,7 @@ namespace understudy {
 EpochCapture::~EpochCapture() {
   // The harvest gives its pages back by itself; before the guest runs on, so that nothing falls between.
   harvest_.abandon();
-  if (!owns_pause_ || step_ == Step::kNew || step_ == Step::kResumed) return;
+  if (!owns_pause_ || step_ == Step::kNew || step_ == Step::kResumed || source_.ended()) return;
   if (auto resumed = source_.resume(); !resumed)
     log(Severity::kError, "guest not resumed after an aborted epoch", {{"reason", resumed.error().text()}});
 }

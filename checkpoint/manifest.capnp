@@ -40,5 +40,6 @@ struct Manifest {
   diskWriteCount @7 :UInt64;
   diskBytes @8 :UInt64;
   stateBytes @9 :UInt32;
-  digest @10 :UInt64;       # over all parts, the state and these numbers
+  digest @10 :UInt64;       # over all parts, the state, these numbers and `ended`
+  ended @11 :Text;          # how the guest ended at this epoch's end; empty: it lives
 }

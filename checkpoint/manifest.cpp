@@ -1,5 +1,6 @@
 #include "checkpoint/manifest.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr std::uint64_t kPagesKind = 1;
 constexpr std::uint64_t kDiskKind = 2;
+
+bool printable(char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7F; }
 
 template <std::size_t N>
 std::uint64_t hash_of(const std::array<std::uint64_t, N>& numbers) {
@@ -38,7 +41,7 @@ void EpochDigest::add_disk_writes(std::uint64_t checksum, std::size_t writes, st
   counts_.disk_bytes += bytes;
 }
 
-Manifest EpochDigest::close(Term term, Epoch epoch, Epoch base, std::span<const std::byte> state) const {
+Manifest EpochDigest::close(Term term, Epoch epoch, Epoch base, std::span<const std::byte> state, std::string_view ended) const {
   Manifest manifest = counts_;
   manifest.term = term;
   manifest.epoch = epoch;
@@ -47,6 +50,11 @@ Manifest EpochDigest::close(Term term, Epoch epoch, Epoch base, std::span<const 
   manifest.digest = hash_of(std::array<std::uint64_t, 12>{
       running_, kManifestVersion, term.raw(), epoch.raw(), base.raw(), manifest.part_count, manifest.page_count, manifest.zero_page_count,
       manifest.disk_write_count, manifest.disk_bytes, state.size(), XXH3_64bits(state.data(), state.size())});
+  if (ended.empty()) return manifest;
+  manifest.ended = ended.substr(0, kMaxEndBytes);
+  std::ranges::replace_if(
+      manifest.ended, [](char c) { return !printable(c); }, '?');
+  manifest.digest = hash_of(std::array<std::uint64_t, 2>{manifest.digest, XXH3_64bits(manifest.ended.data(), manifest.ended.size())});
   return manifest;
 }
 
@@ -63,6 +71,7 @@ std::vector<std::byte> encode_manifest(const Manifest& manifest) {
     out.setDiskBytes(manifest.disk_bytes);
     out.setStateBytes(manifest.state_bytes);
     out.setDigest(manifest.digest);
+    if (!manifest.ended.empty()) out.setEnded(capnp::Text::Reader{manifest.ended.c_str(), manifest.ended.size()});
   });
 }
 
@@ -82,6 +91,10 @@ Result<Manifest> decode_manifest(std::span<const std::byte> payload) {
     out.disk_bytes = in.getDiskBytes();
     out.state_bytes = in.getStateBytes();
     out.digest = in.getDigest();
+    out.ended = std::string_view{in.getEnded().begin(), in.getEnded().size()};
+    if (out.ended.size() > kMaxEndBytes || !std::ranges::all_of(out.ended, printable))
+      return Error{ErrorCode::kCorrupt, "a guest's end told in " + std::to_string(out.ended.size()) + " bytes: at most " +
+                                            std::to_string(kMaxEndBytes) + " printable ones are read"};
     if (out.epoch.raw() == 0 || out.base >= out.epoch)
       return Error{ErrorCode::kCorrupt, "epoch " + std::to_string(out.epoch.raw()) + " on base " + std::to_string(out.base.raw())};
     return out;

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/page_batch.h"
@@ -14,6 +16,7 @@ namespace understudy {
 
 inline constexpr std::uint16_t kManifestVersion = 1;
 inline constexpr std::size_t kMaxStateBytes = std::size_t{16} << 20;
+inline constexpr std::size_t kMaxEndBytes = 300;
 
 struct Manifest {
   Term term;
@@ -26,6 +29,7 @@ struct Manifest {
   std::uint64_t disk_bytes = 0;
   std::uint32_t state_bytes = 0;
   std::uint64_t digest = 0;
+  std::string ended{};  // not empty: the guest is over at this epoch's end, and how it ended; at most kMaxEndBytes printable characters
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 
@@ -37,8 +41,8 @@ class EpochDigest {
   std::uint32_t parts() const { return counts_.part_count; }
   std::uint64_t disk_bytes() const { return counts_.disk_bytes; }
 
-  // The manifest of all that was added.
-  Manifest close(Term term, Epoch epoch, Epoch base, std::span<const std::byte> state) const;
+  // The manifest of all that was added. Of `ended` what is not printable becomes '?', and the rest after kMaxEndBytes goes.
+  Manifest close(Term term, Epoch epoch, Epoch base, std::span<const std::byte> state, std::string_view ended = {}) const;
 
  private:
   void fold(std::uint64_t kind, std::uint64_t checksum);

@@ -86,7 +86,7 @@ Result<void> EpochStage::verify(const Manifest& manifest, OwnedBytes state, cons
   if (state.bytes.size() != manifest.state_bytes || state.bytes.size() > kMaxStateBytes)
     return Error{ErrorCode::kCorrupt, "a state of " + std::to_string(state.bytes.size()) + " bytes; the manifest says " +
                                           std::to_string(manifest.state_bytes) + ", the limit is " + std::to_string(kMaxStateBytes)};
-  const Manifest found = digest_.close(manifest.term, manifest.epoch, manifest.base, state.bytes);
+  const Manifest found = digest_.close(manifest.term, manifest.epoch, manifest.base, state.bytes, manifest.ended);
   if (found.part_count != manifest.part_count || found.page_count != manifest.page_count ||
       found.zero_page_count != manifest.zero_page_count || found.disk_write_count != manifest.disk_write_count ||
       found.disk_bytes != manifest.disk_bytes)

@@ -20,6 +20,7 @@ struct Heartbeat {
   handover @11 :Handover;  # null: none is offered
   refusal @12 :Text;
   evidence @13 :List(Evidence);
+  guest @14 :Text;
 }
 
 struct Handover {

@@ -7,12 +7,13 @@ namespace understudy {
 namespace {
 
 constexpr std::size_t kMaxTextBytes = 200;
+constexpr std::size_t kMaxGuestBytes = 600;
 constexpr Duration kMaxAge = std::chrono::hours{24};
 
 capnp::Text::Reader text_of(const std::string& text) { return {text.c_str(), text.size()}; }
 
-std::string clean(capnp::Text::Reader text) {
-  std::string out{text.cStr(), std::min(text.size(), kMaxTextBytes)};
+std::string clean(capnp::Text::Reader text, std::size_t max_bytes = kMaxTextBytes) {
+  std::string out{text.cStr(), std::min(text.size(), max_bytes)};
   for (char& c : out)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   return out;
@@ -36,6 +37,7 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
   out.committed = {Term{in.getCommittedTerm()}, Epoch{in.getCommittedEpoch()}};
   out.eligible_peer = Incarnation{in.getEligiblePeer()};
   out.guest_stopped = in.getGuestStopped();
+  out.guest = clean(in.getGuest(), kMaxGuestBytes);
   if (in.hasHandover()) {
     const auto handover = in.getHandover();
     out.handover = HandoverOffer{Term{handover.getTerm()}, {Term{handover.getFinalTerm()}, Epoch{handover.getFinalEpoch()}}};
@@ -71,6 +73,7 @@ Message encode_heartbeat(PairId pair, const Heartbeat& heartbeat) {
     out.setCommittedEpoch(heartbeat.committed.epoch.raw());
     out.setEligiblePeer(heartbeat.eligible_peer.raw());
     out.setGuestStopped(heartbeat.guest_stopped);
+    out.setGuest(text_of(heartbeat.guest));
     if (heartbeat.handover) {
       auto handover = out.initHandover();
       handover.setTerm(heartbeat.handover->term.raw());

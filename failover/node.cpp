@@ -71,6 +71,7 @@ void Node::on(const input::Started& in) {
   term_ = in.term;
   promise_ = in.promise;
   committed_ = in.committed;
+  ended_ = stored_end_ = in.ended;
   has_history_ = in.term != Term{} || in.promise != Term{} || in.committed != EpochPosition{};
   started_at_ = now_;
   why_ = "asks the arbiter for the pair's record";
@@ -78,9 +79,11 @@ void Node::on(const input::Started& in) {
 }
 
 void Node::on(const input::HeartbeatReceived& in) {
+  const std::string told = peer_.known() ? peer_.last().guest : "";
   const PeerView::Reception reception = peer_.receive(in.heartbeat, self_, now_);
   if (reception == PeerView::Reception::kDropped) return;
   const Heartbeat& peer = peer_.last();
+  if (!peer.guest.empty() && peer.guest != told) note(Severity::kWarning, "the peer tells of its guest", {{"what", peer.guest}});
   if (reception == PeerView::Reception::kNewIncarnation) {
     note(Severity::kInfo, "peer seen", {{"peer_role", name_of(peer.role)}, {"incarnation", std::to_string(peer.sender.incarnation.raw())}});
     beat_now_ = true;
@@ -124,6 +127,7 @@ void Node::on(const input::SessionUp& in) {
 void Node::on(const input::ImageOverwritten&) {
   if (role_ != Role::kSecondary) return;
   image_whole_ = false;
+  ended_.clear();
   why_ = "receives the guest's memory, all of it";
   // Nothing was proposed yet, and now must not be. (After a proposal no session of a term below it gets here.)
   if (taking_over() && stage_ != Stage::kProposing) candidacy_failed("the image is being overwritten");
@@ -135,11 +139,15 @@ void Node::on(const input::EpochCommitted& in) {
   session_.committed = in.at.epoch;
   if (runs_guest()) {
     acked_at_ = now_;
+    if (!in.ended.empty()) end_committed(in.ended);
   } else {
     progress_at_ = now_;
     peer_.note_alive(now_);
     if (!image_whole_) why_ = "holds the guest's image";
     image_whole_ = true;
+    if (in.ended != ended_ && !in.ended.empty()) note(Severity::kWarning, "the guest is over, and is not taken over", {{"how", in.ended}});
+    ended_ = in.ended;
+    remember_end(ended_);
     follow(in.at.term);
   }
   if (!session_.whole) beat_now_ = true;
@@ -178,15 +186,27 @@ void Node::on(const input::GuestRunning& in) {
   if (guest_ != Guest::kStarting || in.term != guest_term_) return;
   guest_ = Guest::kRunning;
   beat_now_ = true;
+  const bool restarted = restarting_;
+  guest_lives();
   note(Severity::kInfo, "guest runs", {{"why", why_}});
   emit(action::AnnounceAddress{});
   announced_at_ = now_;
-  if (command_) answer(command_->id, true, "took over in term " + std::to_string(term_.raw()));
+  if (command_)
+    answer(command_->id, true,
+           restarted ? "the guest was started again"
+                     : "took over in term " + std::to_string(term_.raw()) + (command_->start ? ", and started the guest again" : ""));
   command_.reset();
 }
 
 void Node::on(const input::GuestFailed& in) {
   if (guest_ != Guest::kStarting || in.term != guest_term_) return;
+  if (restarting_) {  // it stays what it was: over
+    restarting_ = false;
+    guest_ = Guest::kStopped;
+    if (command_) answer(command_->id, false, "the guest was not started again: " + in.reason);
+    command_.reset();
+    return;
+  }
   if (command_) answer(command_->id, false, "granted, but the guest did not start: " + in.reason);
   command_.reset();
   fence("the guest could not run here: " + in.reason, false);
@@ -200,15 +220,9 @@ void Node::on(const input::Command& in) {
       return command_switchover(in.id);
     case CommandKind::kTakeover:
       return command_takeover(in.id);
+    case CommandKind::kStart:
+      return command_start(in.id);
   }
-}
-
-void Node::on(const input::GuestStopped& in) {
-  if (!runs_guest()) return;
-  guest_ = Guest::kStopped;
-  why_ = "the guest stopped by itself: " + in.reason;
-  beat_now_ = true;
-  note(Severity::kWarning, "guest stopped", {{"reason", in.reason}});
 }
 
 void Node::stood_still(Duration gap) {
@@ -250,7 +264,7 @@ void Node::become_secondary(std::string why, bool keep_image) {
   role_ = Role::kSecondary;
   why_ = std::move(why);
   image_whole_ = keep_image;
-  guest_ = Guest::kNone;
+  forget_guest();
   session_ = {};
   image_source_ = Incarnation{};
   protecting_ = Protecting::kNo;
@@ -271,7 +285,7 @@ void Node::fence(std::string why, bool may_rejoin) {
   why_ = std::move(why);
   sync_gate();
   if (guest_ != Guest::kNone) emit(action::StopGuest{why_});
-  guest_ = Guest::kNone;
+  forget_guest();
   if (session_.started) emit(action::StopSession{});
   if (was_secondary) emit(action::RefuseSessions{});
   if (handover_) answer(handover_->command, false, why_);
@@ -352,7 +366,8 @@ void Node::beat() {
   beat.image_whole = image_whole_;
   beat.committed = committed_;
   if (runs_guest()) beat.eligible_peer = eligible_peer().incarnation;
-  beat.guest_stopped = runs_guest() && guest_ == Guest::kStopped;
+  beat.guest_stopped = runs_guest() && end_settled_;
+  if (runs_guest()) beat.guest = told_of_guest();
   if (handover_) beat.handover = handover_->offer;
   beat.refusal = refusal_;
   beat.evidence = own_evidence();
@@ -370,6 +385,7 @@ std::vector<PathEvidence> Node::own_evidence() const {
       evidence.push_back({path, Health::kUnknown, now_ - started_at_, ""});
     }
   }
+  if (broken_) evidence.push_back({ProbePath::kMachine, Health::kFailed, Duration{}, *broken_});
   return evidence;
 }
 
@@ -407,14 +423,17 @@ NodeStatus Node::status() const {
   status.promise = promise_;
   status.record = record_;
   status.guest_runs = guest_ == Guest::kRunning;
-  status.is_protected =
-      role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() && guest_ == Guest::kRunning;
+  status.is_protected = role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() &&
+                        (guest_ == Guest::kRunning || (guest_ == Guest::kStopped && !broken_));
   status.image_whole = image_whole_;
   status.eligible = role_ == Role::kSecondary && image_whole_ &&
                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
   status.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
   status.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
+  status.ended = ended_;
+  status.end_settled = runs_guest() ? end_settled_ : !ended_.empty();
+  status.guest_note = runs_guest() ? told_of_guest() : peer_.known() ? peer_.last().guest : "";
   status.why = why_;
   status.committed = committed_;
   status.gate = gate_.mode;

@@ -40,7 +40,8 @@ struct NodeConfig {
   // After a switchover the old primary keeps its image and is protected at once. Needs sessions that start from a base epoch; without, the
   // new primary goes solo and the old one rejoins empty.
   bool switchover_keeps_image = false;
-  std::optional<Duration> rejoin_after;  // a fenced node starts over so long after; nullopt: an operator restarts it
+  Duration broken_again_within = std::chrono::minutes{10};  // KVM gave up on the other host, and now here: not the host's fault
+  std::optional<Duration> rejoin_after;                     // a fenced node starts over so long after; nullopt: an operator restarts it
 };
 
 // Everything an operator asks of a node's decisions. The daemon adds numbers of session, gate and machine.
@@ -56,6 +57,9 @@ struct NodeStatus {
   bool eligible = false;        // secondary: may be granted the next term, as far as this node knows
   bool holds_output = false;    // primary or solo: output waits for more than its epoch's commit
   bool arbiter_answers = true;  // the latest request was answered
+  std::string ended;            // not empty: how the guest ended by itself, and what is to be done to start it again
+  bool end_settled = false;     // and nobody can revive it any more, whatever fails
+  std::string guest_note;       // what else there is to tell of the guest, here or at the peer
   std::string why;              // one sentence: the reason for the role, or what the node waits for
   EpochPosition committed;
   GateMode gate = GateMode::kMute;
@@ -104,9 +108,10 @@ class Node {
     std::uint64_t offered_from = 0;  // the heartbeat that first carried the offer
     Instant deadline{};
   };
-  struct PendingCommand {  // as secondary
+  struct PendingCommand {  // a takeover, as secondary; a start, also as holder
     CommandId id;
     Instant deadline;
+    bool start = false;
   };
 
   // node.cpp: dispatch and observation
@@ -126,7 +131,6 @@ class Node {
   void on(const input::GuestFailed& in);
   void on(const input::LoopGap& in);
   void on(const input::Command& in);
-  void on(const input::GuestStopped& in);
   void stood_still(Duration gap);
   void evaluate();
   void beat();
@@ -180,6 +184,19 @@ class Node {
   void session_over();
   std::string reason_to_drop_peer() const;
   bool proven_healthy_since(Instant instant) const;
+
+  // node_guest.cpp: a guest that ends by itself
+  void on(const input::GuestStopped& in);
+  void on(const input::GuestBroken& in);
+  void on(const input::GuestNoted& in);
+  void end_committed(const std::string& ended);
+  void evaluate_end();
+  void evaluate_broken();
+  void remember_end(const std::string& ended);
+  void guest_lives();
+  void forget_guest();
+  void command_start(CommandId id);
+  std::string told_of_guest() const;
 
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
@@ -265,6 +282,16 @@ class Node {
     std::uint64_t heartbeat_from = 0;
   };
   std::optional<Confirmation> confirmation_;
+
+  // How the guest ended: here, in the image held, or, before anything else is known, by the store. Empty: it lives.
+  std::string ended_;
+  bool end_settled_ = false;           // holder: the eligible peer holds the end, or there is none
+  std::string stored_end_;             // as last asked of the store
+  std::string guest_note_;             // holder
+  std::optional<std::string> broken_;  // holder: KVM gave up on the guest
+  bool candidate_for_broken_ = false;  // secondary: the reason for the candidacy is that KVM gave up there
+  std::optional<Instant> took_over_broken_at_;
+  bool restarting_ = false;  // holder: its guest, over, is being started anew
 
   SessionState session_;
   Instant session_at_;       // the next one not before

@@ -127,6 +127,7 @@ void Node::on(const input::ArbiterFailed& in) { note(Severity::kDebug, "arbiter 
 void Node::go_on_reading(const ArbiterRecord& record) {
   if (!taking_over() || stage_ == Stage::kProposing) return;
   if (!eligible_by(record)) return candidacy_failed("not eligible: the arbiter's record is " + describe(record));
+  if (!ended_.empty() && !(command_ && command_->start)) return candidacy_failed(ended_);
   if (stage_ == Stage::kReading) mark(action::Milestone::kArbiterReached);
   promising_ = std::max({after(record.term), promising_, promise_});
   if (promise_ >= promising_) {
@@ -180,6 +181,9 @@ void Node::begin(const ArbiterRecord& record) {
   if (record.holder == self_) return apply_later(record);
   if (record.holder.node != config_.node) return become_secondary("the peer holds " + describe(record));
   if (record.eligible.size() > 1) return become_secondary("this node's image was lost in a restart; the peer may take over");
+  if (!ended_.empty())
+    return fence(ended_ + "; this node has restarted since: start it as a new pair, under another [pair] name and with empty state folders",
+                 false);
   fence("the guest's only image was lost when this node restarted (the record is " + describe(record) +
             "): boot it as a new pair, under another [pair] name and with empty state folders",
         false);
@@ -266,7 +270,9 @@ void Node::apply() {
   image_whole_ = false;
   refusal_.clear();
   why_ = "took over at epoch " + std::to_string(committed_.epoch.raw()) + " of term " + std::to_string(committed_.term.raw());
-  emit(action::TakeOver{term_});
+  if (candidate_for_broken_) took_over_broken_at_ = now_;
+  // What is over is started only by an operator who saw that it was: an epoch with its end may have come after everything was asked.
+  emit(action::TakeOver{term_, command_ && command_->start});
   if (role_ == Role::kPrimary) start_session(committed_);
 }
 

@@ -26,19 +26,23 @@ void Node::evaluate_starting() {
 void Node::evaluate_holder() {
   if (applying_) return;
   if (goal_ == Goal::kNone && confirmation_ && now_ >= ask_at_) pursue(Goal::kRead);
-  if (guest_ == Guest::kStarting || guest_ == Guest::kStopped) return;
+  if (guest_ == Guest::kStarting) return;
+  evaluate_broken();
+  if (guest_ == Guest::kStarting) return;
   evaluate_handover();
   if (role_ == Role::kPrimary) {
     evaluate_primary();
   } else {
     evaluate_solo();
   }
+  evaluate_end();
   // Whoever claims a newer term than the record shows has learnt something: ask.
   const bool outdated = peer_.known() && record_ && peer_.last().term > std::max(term_, record_->term);
   if (goal_ == Goal::kNone && outdated && now_ >= ask_at_) pursue(Goal::kRead);
 }
 
 bool Node::proven_healthy_since(Instant instant) const {
+  if (broken_) return false;
   for (const ProbePath path : config_.probes) {
     const auto& latest = probed_[static_cast<std::size_t>(path)];
     if (!latest || latest->started_at < instant) return false;
@@ -71,7 +75,9 @@ void Node::evaluate_primary() {
   if (goal_ == Goal::kSolo || now_ < recheck_at_) return;
   // Only evidence from after the break counts: the sick host must not win the race for the next term.
   if (!proven_healthy_since(*broken_at_)) {
-    why_ = "holds output: " + drop + ", and this host's own probes are not proven healthy since";
+    why_ = "holds output: " + drop +
+           (broken_ ? ", and KVM gave up on the guest here; `understudy start` boots it here"
+                    : ", and this host's own probes are not proven healthy since");
     return;
   }
   why_ = "holds output: " + drop + "; asks to go on alone";
@@ -147,6 +153,7 @@ void Node::command_switchover(CommandId id) {
   const auto refuse = [&](const std::string& why) { answer(id, false, "switchover refused: " + why); };
   if (role_ != Role::kPrimary) return refuse(std::string{"this node is "} + name_of(role_) + "; ask the protected primary");
   if (handover_) return refuse("another one is under way");
+  if (guest_ == Guest::kStopped) return refuse(told_of_guest());
   if (guest_ != Guest::kRunning || goal_ != Goal::kNone || applying_ || confirmation_ || !reason_to_drop_peer().empty() || !session_.whole)
     return refuse("the pair is not protected now");
   if (!peer_.last().image_whole || peer_.last().role != Role::kSecondary) return refuse("the peer does not hold a whole image");

@@ -63,7 +63,8 @@ struct Heartbeat {
   bool image_whole = false;    // a secondary's image equals one committed epoch
   EpochPosition committed;     // newest epoch the sender knows to be committed: the progress that counts
   Incarnation eligible_peer;   // by the sender's record: the receiver's incarnation that may be granted the next term; 0: none
-  bool guest_stopped = false;  // the guest powered off or crashed by itself: no reason to take over
+  bool guest_stopped = false;  // the guest is over, by itself, and nobody may revive it any more
+  std::string guest;           // what a holder has to say of its guest: how it ended, that it panicked or was rebooted; empty: nothing
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
@@ -72,6 +73,7 @@ struct Heartbeat {
 enum class CommandKind : std::uint8_t {
   kSwitchover,  // at the primary: hand over to the peer, both alive
   kTakeover,    // at the secondary: take over now
+  kStart,       // start a guest again that ended by itself: at its holder, or at the secondary when the holder is gone
 };
 using CommandId = StrongU64<struct CommandTag>;  // chosen by the daemon; its answer carries it
 using AskId = StrongU64<struct AskTag>;          // chosen by the node: one call of the arbiter
@@ -86,6 +88,7 @@ struct Started {
   Term term;
   Term promise;
   EpochPosition committed;
+  std::string ended{};  // how the guest ended, if it had; also from the store
 };
 struct Tick {};  // every 10 ms or so
 struct HeartbeatReceived {
@@ -107,6 +110,7 @@ struct ImageOverwritten {};
 struct EpochCommitted {
   Session session;
   EpochPosition at;
+  std::string ended{};  // not empty: the guest is over at its end, and how it ended
 };
 struct SessionActivity {};  // secondary: part of an epoch arrived; a sign of life, no progress
 struct SessionBroken {      // over; as primary the node may start another, which catches up if it can
@@ -147,7 +151,7 @@ struct GateSet {
   std::uint64_t order = 0;  // the action's
   Epoch open_epoch;
 };
-// Answers action::BootGuest, action::TakeOver and action::ResumeGuest: the guest runs.
+// Answers action::BootGuest, action::TakeOver, action::ResumeGuest, action::RestartGuest and action::RecoverGuest: the guest runs.
 struct GuestRunning {
   Term term;
 };
@@ -170,17 +174,26 @@ struct Command {
   CommandId id;
   CommandKind kind = CommandKind::kSwitchover;
 };
-struct GuestStopped {  // by itself: powered off, reset or crashed
+// The guest is over, by itself: powered off, or ended in a way after which it is not to be started again. Also answers action::TakeOver,
+// where the image is one of such a guest, and action::RecoverGuest.
+struct GuestStopped {
+  std::string ended;  // one sentence, with the time of day
+};
+struct GuestBroken {  // KVM gave up on the guest, which may be this host's fault; it stands
   std::string reason;
+};
+struct GuestNoted {  // worth telling on both nodes, and no end: a panic, a reboot
+  std::string text;
 };
 
 }  // namespace input
 
-using Input = std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp,
-                           input::ImageOverwritten, input::EpochCommitted, input::SessionActivity, input::SessionBroken,
-                           input::SessionRefused, input::Probed, input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted,
-                           input::TermPersisted, input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed,
-                           input::HandoverFinished, input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped>;
+using Input =
+    std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp, input::ImageOverwritten,
+                 input::EpochCommitted, input::SessionActivity, input::SessionBroken, input::SessionRefused, input::Probed,
+                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::StoreFailed,
+                 input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished, input::HandoverFailed, input::LoopGap,
+                 input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
 
 // --------------------------------------------------------------------------------------------------------------- actions
 namespace action {
@@ -199,6 +212,9 @@ struct PersistPromise {
 struct PersistTerm {  // -> TermPersisted, StoreFailed
   Term term;
 };
+struct PersistEnd {  // how the guest ended; empty: it lives. Not answered
+  std::string ended;
+};
 struct SendHeartbeat {
   Heartbeat heartbeat;
 };
@@ -207,12 +223,21 @@ struct SendHeartbeat {
 struct BootGuest {  // boots it afresh -> GuestRunning, GuestFailed
   Term term;
 };
-struct TakeOver {  // restores the committed image and runs; the gate is set before -> GuestRunning, GuestFailed
+// Restores the committed image and runs; the gate is set before -> GuestRunning, GuestFailed. A guest that is over in that image stays so
+// (-> GuestStopped) unless `start` says that it is started anew.
+struct TakeOver {
   Term term;
+  bool start = false;
 };
 struct FinishGuest {
 };                    // switchover: pause, commit a final epoch, empty the gate; the guest stays paused -> HandoverFinished, HandoverFailed
 struct ResumeGuest {  // after FinishGuest, finished or failed, when it goes on here after all -> GuestRunning, GuestFailed
+  Term term;
+};
+struct RestartGuest {  // starts the guest that ended anew, at an epoch's boundary -> GuestRunning, GuestFailed
+  Term term;
+};
+struct RecoverGuest {  // KVM gave up and nobody takes over: as after a crash, by the configured policy -> GuestRunning, GuestStopped
   Term term;
 };
 struct StopGuest {  // this node must not run it: stop the vCPUs for good, at once; its image here is history
@@ -267,10 +292,10 @@ struct Timeline {
 
 }  // namespace action
 
-using Action =
-    std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::SendHeartbeat,
-                 action::BootGuest, action::TakeOver, action::FinishGuest, action::ResumeGuest, action::StopGuest, action::StartSession,
-                 action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
-                 action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
+using Action = std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::PersistEnd,
+                            action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest, action::ResumeGuest,
+                            action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession, action::RaiseSessionTerm,
+                            action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate, action::AnnounceAddress,
+                            action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
 
 }  // namespace understudy

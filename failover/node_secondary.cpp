@@ -35,7 +35,7 @@ void Node::evaluate_secondary() {
 }
 
 std::optional<std::string> Node::reason_to_take_over() {
-  if (!image_whole_ || !peer_.known() || peer_.last().guest_stopped) return std::nullopt;
+  if (!image_whole_ || !peer_.known() || !ended_.empty()) return std::nullopt;  // a guest that is over is not revived
   if (image_source_ != Incarnation{} && peer_.incarnation() != image_source_) return "the primary restarted and lost its image";
   const Role role = peer_.last().role;
   if (peer_.last().term >= term_ && (role == Role::kFenced || role == Role::kSecondary))
@@ -61,6 +61,7 @@ void Node::begin_candidacy(Goal goal, const std::string& why) {
   mark(action::Milestone::kDetected, why);
   note(Severity::kWarning, "wants to take over", {{"reason", why}});
   why_ = "wants to take over: " + why;
+  candidate_for_broken_ = verdict_on_peer().path == ProbePath::kMachine;
   pursue(goal);
 }
 
@@ -99,6 +100,7 @@ void Node::command_takeover(CommandId id) {
   if (role_ != Role::kSecondary) return refuse(std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_));
   if (!image_whole_) return refuse("this node holds no whole image of the guest");
   if (command_ || applying_) return refuse("another one is under way");
+  if (!ended_.empty()) return refuse(ended_ + "; `understudy start` starts it again");
   command_ = PendingCommand{id, now_ + config_.handover_deadline};
   if (!taking_over()) begin_candidacy(Goal::kTakeover, "an operator's command");
 }

@@ -13,8 +13,9 @@ enum class ProbePath : std::uint8_t {
   kServiceNic = 0,  // the interface that carries the guest's network traffic
   kStorage = 1,     // the file system or device that carries the guest's disk
   kGuestDisk = 2,   // the guest's own requests to its disks
+  kMachine = 3,     // KVM itself: nobody probes it, it is failed when it gave up on the guest
 };
-inline constexpr std::size_t kProbePathCount = 3;
+inline constexpr std::size_t kProbePathCount = 4;
 constexpr const char* name_of(ProbePath path) {
   switch (path) {
     case ProbePath::kServiceNic:
@@ -23,6 +24,8 @@ constexpr const char* name_of(ProbePath path) {
       return "storage";
     case ProbePath::kGuestDisk:
       return "guest disk";
+    case ProbePath::kMachine:
+      return "KVM";
   }
   return "unknown path";
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "net/base/ids.h"
 #include "net/base/result.h"
@@ -28,10 +29,11 @@ class EpochStore {
  public:
   virtual ~EpochStore() = default;
 
-  // Each put of the first three is on stable storage when it returns.
+  // Each put of the first four is on stable storage when it returns.
   virtual Result<void> put_identity(const NodeIdentity& identity) = 0;
-  virtual Result<void> put_term(Term term) = 0;         // the highest term this node acted in; never lowered
-  virtual Result<void> put_promise(Term promised) = 0;  // from then on never acks a lower term; never lowered
+  virtual Result<void> put_term(Term term) = 0;                // the highest term this node acted in; never lowered
+  virtual Result<void> put_promise(Term promised) = 0;         // from then on never acks a lower term; never lowered
+  virtual Result<void> put_end(const std::string& ended) = 0;  // how the guest ended by itself; empty: it lives
   // Not synced: at worst an older epoch is found after a crash.
   virtual Result<void> put_committed(CommittedEpoch committed) = 0;
 
@@ -40,6 +42,7 @@ class EpochStore {
   virtual Result<Term> term() const = 0;
   virtual Result<Term> promise() const = 0;
   virtual Result<CommittedEpoch> committed() const = 0;
+  virtual Result<std::string> end() const = 0;
 };
 
 }  // namespace understudy

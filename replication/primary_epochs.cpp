@@ -17,7 +17,7 @@ void PrimarySession::run_epochs(Instant now) {
                          now);
   if (capture_) return run_capture(now);
   if (final_ == Final::kSent || final_ == Final::kDone) return;  // the guest stands at its last epoch
-  if (now - epoch_began_ < config_.interval && final_ != Final::kWanted) return;
+  if (now - epoch_began_ < config_.interval && final_ != Final::kWanted && !resume_at_boundary_) return;
   if (has_room()) {
     put_off_ = false;
     return end_epoch(now);
@@ -42,7 +42,10 @@ void PrimarySession::end_epoch(Instant now) {
     drop_capture();
     ++stats_.epochs_aborted;
     epoch_began_ = now;
-    log(Severity::kWarning, "epoch not ended", {{"epoch", gate_.open_epoch()}, {"reason", captured.error().text()}});
+    if (not_ended_ != captured.error().text()) {
+      not_ended_ = captured.error().text();
+      log(Severity::kWarning, "epoch not ended", {{"epoch", gate_.open_epoch()}, {"reason", not_ended_}});
+    }
     if (final_ == Final::kWanted) fail_final(captured.error().text());
     return;
   }
@@ -75,8 +78,11 @@ void PrimarySession::finish_capture(Instant now) {
   const Epoch epoch = gate_.open_epoch();
   gate_.close_epoch(epoch);  // the guest still stands: what it sends from its resume on belongs to the next
   const bool is_final = final_ == Final::kWanted;
+  const auto ended = source_.ended();
   auto staged = capture_->take_staged();
-  if (auto resumed = capture_->resume(is_final); !resumed)
+  resume_at_boundary_ = false;
+  not_ended_.clear();
+  if (auto resumed = capture_->resume(is_final || ended); !resumed)
     return break_session("epoch " + std::to_string(epoch.raw()) + ": " + resumed.error().text(), now);
   report_.timings = capture_->timings();
 
@@ -97,8 +103,9 @@ void PrimarySession::finish_capture(Instant now) {
   const OwnedBytes state = capture_->state();
   report_.sent_bytes += state.bytes.size();
   report_.dirty_pages = sent.harvest.pages().count();
-  post(kind::kManifest, epoch, encode_manifest(digest_.close(start_.term, epoch, base_, state.bytes)), {state});
+  post(kind::kManifest, epoch, encode_manifest(digest_.close(start_.term, epoch, base_, state.bytes, ended.value_or(""))), {state});
   report_.encode = clock_.now() - encode_began;
+  report_.ended = ended.has_value();
   sent.report = report_;
 
   if (transfer_) {
@@ -167,8 +174,10 @@ void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWr
 // ----------------------------------------------------------------------------------------------------------- switchover
 
 void PrimarySession::final_epoch(Instant now) {
-  if (!is_protecting() || final_ != Final::kNone) {
-    events_.final_epoch_failed(final_ != Final::kNone ? "a final epoch is under way already" : "no session with a whole image is up");
+  if (!is_protecting() || final_ != Final::kNone || source_.ended()) {
+    events_.final_epoch_failed(final_ != Final::kNone ? "a final epoch is under way already"
+                               : source_.ended()      ? *source_.ended()
+                                                      : "no session with a whole image is up");
     return;
   }
   final_ = Final::kWanted;
@@ -181,6 +190,23 @@ Result<void> PrimarySession::resume_guest(Instant now) {
   epoch_began_ = now;
   next_tick_ = due(now);
   return source_.resume();
+}
+
+// ---------------------------------------------------------------------------------------------- a guest that ends by itself
+
+void PrimarySession::guest_ended(Instant now) {
+  // A switchover under way is over: there is nothing to hand over.
+  fail_final("the guest ended by itself");
+  epoch_began_ = now - config_.interval;
+  tick(now);
+}
+
+Result<void> PrimarySession::resume_rebooted(Instant now) {
+  fail_final("the guest was started anew");
+  if (phase_ != Phase::kEpochs) return source_.resume();
+  resume_at_boundary_ = true;
+  tick(now);
+  return {};
 }
 
 void PrimarySession::fail_final(const std::string& reason) {

@@ -88,6 +88,11 @@ void PrimarySession::end_session(Instant now) {
   in_chunks_ = false;
   put_off_ = false;
   first_committed_ = false;
+  // Whatever its epoch's end was for, the guest need not wait for it any more.
+  if (std::exchange(resume_at_boundary_, false)) {
+    if (auto resumed = source_.resume(); !resumed)
+      log(Severity::kError, "rebooted guest not resumed", {{"reason", resumed.error().text()}});
+  }
   const Phase was = std::exchange(phase_, Phase::kIdle);
   if (was == Phase::kTransfer) forget_peer();
   if (was == Phase::kEpochs)
@@ -294,7 +299,7 @@ Instant PrimarySession::due(Instant now) const {
     case Phase::kEpochs:
       break;
   }
-  if (capture_ || !outbox_.empty() || put_off_ || final_ == Final::kWanted) return now + kSoon;
+  if (capture_ || !outbox_.empty() || put_off_ || final_ == Final::kWanted || resume_at_boundary_) return now + kSoon;
   const bool stands = final_ == Final::kSent || final_ == Final::kDone;
   return std::min(window_.overdue_at(), stands ? Instant::max() : epoch_began_ + config_.interval);
 }

@@ -64,6 +64,7 @@ struct EpochReport {
   Duration ack_latency{};       // from the guest's resume to the ack
   std::size_t gate_frames = 0;  // waiting when the ack came
   bool full_transfer = false;   // the first epoch after one
+  bool ended = false;           // the guest is over at its end
 };
 
 // What the session tells its owner, on its loop, from within a call. The owner must not destroy the session from within; every other call
@@ -133,6 +134,13 @@ class PrimarySession {
   void final_epoch(Instant now);
   // After final_epoch(), done or under way: the guest runs on here. Harmless otherwise.
   Result<void> resume_guest(Instant now);
+
+  // The guest has ended by itself and is over (CheckpointSource::ended()): the epoch that says so ends as soon as there is room. Its epochs
+  // go on at their pace, with next to nothing in them, so that a peer sees progress and may come and go as ever.
+  void guest_ended(Instant now);
+  // The guest was started anew and stands: it runs once the open epoch has ended, so that what it sends belongs to the next one; outside of
+  // epochs (no session, or a full transfer under way) at once. A failed resume ends in an error, or in the session's break.
+  Result<void> resume_rebooted(Instant now);
 
   // A message of kinds 1-31, decoded by the owner.
   void receive(const DecodedMessage& message, Instant now);
@@ -236,6 +244,8 @@ class PrimarySession {
   bool in_chunks_ = false;  // its pages don't fit into staging at once
   Final final_ = Final::kNone;
   Epoch final_epoch_;
+  bool resume_at_boundary_ = false;  // the guest stands, started anew
+  std::string not_ended_;            // why the latest try to end the epoch failed; told once
   PrimaryStats stats_;
 };
 

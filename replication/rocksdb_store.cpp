@@ -14,6 +14,7 @@ constexpr const char* kIdentityKey = "identity";
 constexpr const char* kTermKey = "term";
 constexpr const char* kPromiseKey = "promise";
 constexpr const char* kCommittedKey = "committed";
+constexpr const char* kEndKey = "end";
 
 std::string owner_text(PairId pair, NodeId node) { return "pair " + std::to_string(pair.raw()) + ", node " + name_of(node); }
 
@@ -43,6 +44,7 @@ Result<std::unique_ptr<RocksDbStore>> RocksDbStore::open(const std::filesystem::
   US_TRY(store->term());
   US_TRY(store->promise());
   US_TRY(store->committed());
+  US_TRY(store->end());
   if (identity && (identity->pair != pair || identity->node != node))
     return Error{ErrorCode::kRefused, "open store " + path.string() + ": it is of " + owner_text(identity->pair, identity->node) +
                                           ", and this is " + owner_text(pair, node) + ": give each node its own directory"};
@@ -74,6 +76,11 @@ Result<void> RocksDbStore::put_raised(const char* key, Term to) {
 Result<void> RocksDbStore::put_term(Term term) { return put_raised(kTermKey, term); }
 Result<void> RocksDbStore::put_promise(Term promised) { return put_raised(kPromiseKey, promised); }
 
+Result<void> RocksDbStore::put_end(const std::string& ended) {
+  return db_->put(kEndKey, build_payload<schema::StoredEnd>([&](schema::StoredEnd::Builder out) { out.setEnded(ended); }),
+                  Durability::kSynced);
+}
+
 Result<void> RocksDbStore::put_committed(CommittedEpoch committed) {
   return db_->put(kCommittedKey, build_payload<schema::StoredCommit>([&](schema::StoredCommit::Builder out) {
                     out.setTerm(committed.term.raw());
@@ -92,6 +99,11 @@ Result<std::optional<NodeIdentity>> RocksDbStore::identity() const {
 
 Result<Term> RocksDbStore::term() const { return read_term(*db_, kTermKey); }
 Result<Term> RocksDbStore::promise() const { return read_term(*db_, kPromiseKey); }
+
+Result<std::string> RocksDbStore::end() const {
+  return read_record<schema::StoredEnd>(*db_, kEndKey, std::string{},
+                                        [](schema::StoredEnd::Reader in) { return std::string{in.getEnded().cStr()}; });
+}
 
 Result<CommittedEpoch> RocksDbStore::committed() const {
   return read_record<schema::StoredCommit>(*db_, kCommittedKey, CommittedEpoch{}, [](schema::StoredCommit::Reader in) {

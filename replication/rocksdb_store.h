@@ -23,12 +23,14 @@ class RocksDbStore final : public EpochStore {
   Result<void> put_identity(const NodeIdentity& identity) override;
   Result<void> put_term(Term term) override;
   Result<void> put_promise(Term promised) override;
+  Result<void> put_end(const std::string& ended) override;
   Result<void> put_committed(CommittedEpoch committed) override;
 
   Result<std::optional<NodeIdentity>> identity() const override;
   Result<Term> term() const override;
   Result<Term> promise() const override;
   Result<CommittedEpoch> committed() const override;
+  Result<std::string> end() const override;
 
  private:
   RocksDbStore(std::unique_ptr<SmallDb> db, PairId pair, NodeId node);

@@ -59,13 +59,14 @@ void SecondarySession::adopt_image(CommittedEpoch at, OwnedBytes state) {
   whole_ = true;
   committed_ = at;
   state_ = std::move(state);
+  ended_.clear();
 }
 
 Result<TakeoverImage> SecondarySession::prepare_takeover() {
   refuse("this node takes over");
   if (!whole_) return Error{ErrorCode::kRefused, "take over: this node holds no whole epoch"};
   if (auto failed = failed_disk()) return Error{ErrorCode::kRefused, "take over: " + *failed};
-  return TakeoverImage{committed_, state_};
+  return TakeoverImage{committed_, state_, ended_};
 }
 
 void SecondarySession::drop_session() {
@@ -184,6 +185,7 @@ void SecondarySession::on_begin(const DecodedMessage& message) {
   whole_ = false;
   committed_ = {};
   state_ = {};
+  ended_.clear();
   parts_applied_ = 0;
   parts_told_ = 0;
   events_.image_overwritten();
@@ -237,10 +239,10 @@ void SecondarySession::on_manifest(const DecodedMessage& message) {
   // The state outlives the message by far: copied, so that no receive buffer is held for it.
   const auto state = std::make_shared<std::vector<std::byte>>(message.bulk[0].bytes().begin(), message.bulk[0].bytes().end());
   if (auto verified = stage_.verify(*manifest, OwnedBytes{*state, state}, target_); !verified) return reject(from.epoch, verified.error());
-  commit(manifest->epoch);
+  commit(manifest->epoch, std::move(manifest->ended));
 }
 
-void SecondarySession::commit(Epoch epoch) {
+void SecondarySession::commit(Epoch epoch, std::string ended) {
   // The ack goes first and does not wait for the image; nothing else is read before the image is whole again.
   whole_ = true;
   session_->full = false;
@@ -252,8 +254,9 @@ void SecondarySession::commit(Epoch epoch) {
   stage_.apply(target_);
   for (DiskWrite& write : stage_.take_disk_writes()) disks_[write.disk]->apply(std::move(write));
   state_ = stage_.take_state();
+  ended_ = std::move(ended);
   stage_.begin(epoch);
-  events_.epoch_committed(session_->id, committed_);
+  events_.epoch_committed(session_->id, committed_, ended_);
 }
 
 void SecondarySession::follow(Term term) {
@@ -261,7 +264,7 @@ void SecondarySession::follow(Term term) {
   if (!whole_) return;
   committed_.term = term;
   ack_due_ = committed_.epoch;  // acks count in their own term alone: say it again in this one
-  events_.epoch_committed(session_->id, committed_);
+  events_.epoch_committed(session_->id, committed_, ended_);
 }
 
 bool SecondarySession::check_begun(const DecodedMessage& message) {

@@ -44,8 +44,9 @@ class SecondaryEvents {
   virtual void session_up(Session session, Term term, Incarnation peer) = 0;
   // A full transfer begins: the image held so far is no whole epoch from now on.
   virtual void image_overwritten() = 0;
-  // This node holds all of `at`; its ack is on the way or about to be. To be put into the store, which must not block.
-  virtual void epoch_committed(Session session, CommittedEpoch at) = 0;
+  // This node holds all of `at`; its ack is on the way or about to be. To be put into the store, which must not block. `ended`: not empty
+  // when the guest is over at its end, and then how it ended.
+  virtual void epoch_committed(Session session, CommittedEpoch at, const std::string& ended) = 0;
   // Part of an epoch or transfer arrived: a sign of life, no progress.
   virtual void activity() = 0;
   virtual void session_broken(const std::string& reason) = 0;
@@ -54,7 +55,8 @@ class SecondaryEvents {
 // What a takeover starts from. Memory is already in the image.
 struct TakeoverImage {
   CommittedEpoch at;
-  OwnedBytes state;  // for CheckpointTarget::restore()
+  OwnedBytes state;   // for CheckpointTarget::restore()
+  std::string ended;  // not empty: the guest is over and must not be restored, only started anew
 };
 
 struct SecondaryStats {
@@ -120,7 +122,7 @@ class SecondarySession {
   void on_disk(const DecodedMessage& message);
   void on_manifest(const DecodedMessage& message);
   bool check_begun(const DecodedMessage& message);
-  void commit(Epoch epoch);
+  void commit(Epoch epoch, std::string ended);
   void follow(Term term);
   void refuse_term(Term term);
   void reject(Epoch epoch, const Error& error);
@@ -146,6 +148,7 @@ class SecondarySession {
   bool whole_ = false;
   CommittedEpoch committed_;
   OwnedBytes state_;
+  std::string ended_;  // of the image held
   std::optional<Epoch> ack_due_;
   bool ack_was_held_ = false;
   std::uint64_t parts_applied_ = 0;  // of a full transfer

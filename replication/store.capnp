@@ -14,6 +14,10 @@ struct StoredTerm {
   term @0 :UInt64;
 }
 
+struct StoredEnd {
+  ended @0 :Text;
+}
+
 struct StoredCommit {
   term @0 :UInt64;
   epoch @1 :UInt64;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,6 +78,9 @@ class CheckpointSource {
   virtual void merge_back(const PageSet& pages) = 0;
   virtual Result<void> resume() = 0;
   virtual bool paused() const = 0;
+  // How the guest ended by itself, in a sentence, once its owner has accepted that it is over: such a source can be paused and saved, but
+  // never resumed. nullopt while it lives, and while it has ended and its owner may yet start it again (then it cannot be paused).
+  virtual std::optional<std::string> ended() const = 0;
 };
 
 class CheckpointTarget {

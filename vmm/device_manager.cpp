@@ -34,6 +34,7 @@ std::vector<std::uint32_t> virtio_gsis() {
 struct DeviceManager::Devices {
   std::unique_ptr<Serial> serial;
   std::unique_ptr<Power> power;
+  std::unique_ptr<Pvpanic> pvpanic;
   std::vector<std::unique_ptr<Net>> nets;
   std::vector<std::unique_ptr<Blk>> blks;
   std::unique_ptr<Rng> rng;
@@ -83,6 +84,12 @@ Result<std::unique_ptr<DeviceManager>> DeviceManager::create(DevicesConfig confi
   devices->all.push_back(devices->power.get());
   devices->geometries.emplace_back("power0");
   US_TRY(devices->ports.add(kPowerPort, Power::kPortCount, *devices->power));
+
+  devices->pvpanic = std::make_unique<Pvpanic>("pvpanic0", std::move(config.panic_sink));
+  devices->all.push_back(devices->pvpanic.get());
+  devices->geometries.emplace_back("pvpanic0");
+  US_TRY(devices->ports.add(Pvpanic::kPort, Pvpanic::kPortCount, *devices->pvpanic));
+  devices->nodes.push_back({.hardware_id = "QEMU0001", .ports = PortRange{Pvpanic::kPort, Pvpanic::kPortCount}});
 
   const auto next_slot = [&](std::string id) {
     const GuestPhysicalAddress window{kMmioBase + devices->virtio.size() * kMmioWindowBytes};

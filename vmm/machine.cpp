@@ -73,8 +73,10 @@ void Machine::merge_back(const PageSet& pages) { parts_->tracker->merge_back(pag
 
 bool Machine::paused() const { return parts_->life != Parts::Life::kRunning; }
 
+std::optional<std::string> Machine::ended() const { return parts_->end; }
+
 Result<void> Machine::pause(Duration deadline) {
-  US_TRY(parts_->check_not_ended());
+  if (!parts_->end) US_TRY(parts_->check_not_ended());
   if (paused()) return {};
   const auto until = std::chrono::steady_clock::now() + deadline;
   if (auto parked = parts_->park_all(until); !parked) {
@@ -87,10 +89,12 @@ Result<void> Machine::pause(Duration deadline) {
     return quiet;
   }
   parts_->life = Parts::Life::kPaused;
+  if (parts_->end) return {};
   return parts_->check_not_ended();  // it may have ended on the way
 }
 
 Result<void> Machine::resume() {
+  if (parts_->end) return Error{ErrorCode::kUnavailable, "resume: " + *parts_->end};
   switch (parts_->life) {
     case Parts::Life::kFresh:
       return Error{ErrorCode::kRefused, "resume: this machine was neither booted nor restored"};
@@ -114,28 +118,44 @@ Result<void> Machine::resume() {
   return {};
 }
 
-std::optional<Instant> Machine::first_entry() const { return parts_->vcpus.front()->first_entry(); }
+std::optional<Instant> Machine::first_entry() const {
+  const std::lock_guard lock{parts_mutex_};
+  return parts_->vcpus.front()->first_entry();
+}
 
 std::optional<MachineEvent> Machine::event() const {
+  const std::lock_guard replaced{parts_mutex_};
   const std::lock_guard lock{parts_->event_mutex};
   return parts_->event;
 }
 
 std::uint64_t Machine::exits() const {
+  const std::lock_guard lock{parts_mutex_};
   std::uint64_t total = 0;
   for (const auto& vcpu : parts_->vcpus) total += vcpu->exits();
   return total;
 }
 
-bool Machine::press_power_button() { return parts_->devices->power().press_button(); }
-Result<void> Machine::set_balloon_target(std::uint64_t pages) { return parts_->devices->balloon().set_target(pages); }
+bool Machine::press_power_button() {
+  const std::lock_guard lock{parts_mutex_};
+  return parts_->devices->power().press_button();
+}
+
+Result<void> Machine::set_balloon_target(std::uint64_t pages) {
+  const std::lock_guard lock{parts_mutex_};
+  return parts_->devices->balloon().set_target(pages);
+}
 
 Machine::BalloonPages Machine::balloon() const {
+  const std::lock_guard lock{parts_mutex_};
   const Balloon& balloon = parts_->devices->balloon();
   return {balloon.target_pages(), balloon.actual_pages()};
 }
 
-std::size_t Machine::serial_input(ConstBytes bytes) { return parts_->devices->serial().receive(bytes); }
+std::size_t Machine::serial_input(ConstBytes bytes) {
+  const std::lock_guard lock{parts_mutex_};
+  return parts_->devices->serial().receive(bytes);
+}
 
 Machine::Parts::~Parts() {
   for (const auto& vcpu : vcpus) vcpu->request_park();
@@ -162,6 +182,15 @@ void Machine::Parts::guest_ended(const MachineEvent& what) {
     for (const auto& vcpu : vcpus) vcpu->request_park();
   }
   if (config.on_event) config.on_event(what);
+}
+
+// On a vCPU's thread, in the midst of its exit.
+void Machine::Parts::guest_told(std::uint8_t pvpanic_bits) {
+  const bool panicked = (pvpanic_bits & Pvpanic::kPanicked) != 0;
+  if (config.on_panic && panicked) config.on_panic("the guest panicked");
+  if (config.on_panic && (pvpanic_bits & Pvpanic::kCrashLoaded) != 0) config.on_panic("the guest panicked, and handles it itself (kdump)");
+  if (panicked && config.panic_ends_guest) guest_ended({MachineEventKind::kPanic, 0, "the guest panicked"});
+  if ((pvpanic_bits & Pvpanic::kShutdown) != 0) guest_ended({MachineEventKind::kPowerOff, 0, "the guest told of its shutdown (pvpanic)"});
 }
 
 Result<void> Machine::Parts::check_not_ended() const {

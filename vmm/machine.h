@@ -1,8 +1,8 @@
 // The assembled virtual machine: vCPUs, interrupt controllers, devices, and the guest memory that it is given.
 //
 // Life: create() builds a machine in which nothing runs. A primary calls boot(), then resume(). A secondary keeps one warm, and on a
-// takeover calls restore(), then resume(). Destroying it stops the vCPUs and devices; after that nothing touches the guest memory, and
-// another Machine may be built over it.
+// takeover calls restore(), then resume(). A guest that has ended by itself stands until reboot() or accept_end(). Destroying it stops the
+// vCPUs and devices; after that nothing touches the guest memory, and another Machine may be built over it.
 //
 // Threading: one controlling thread at a time (never a vCPU's or the device loop's) calls everything but what is marked "any thread". A
 // thread per vCPU and one for the device loop belong to the machine.
@@ -11,6 +11,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -36,8 +37,11 @@ struct MachineConfig {
   bool virtio_on_command_line = true;
   std::string cpu_model = "host";  // what both hosts of a pair offer their guest: see cpu_model.h
   DevicesConfig devices;
-  // At most one event in a machine's life; on a vCPU's thread, so it must not block nor call the machine. May be empty.
+  // At most one event a boot; on a vCPU's thread, so it must not block nor call the machine. May be empty.
   std::function<void(const MachineEvent&)> on_event;
+  // A panic that the guest told of (pvpanic), at most two a boot, in a sentence; on a vCPU's thread as well. May be empty.
+  std::function<void(const std::string&)> on_panic;
+  bool panic_ends_guest = false;  // a panic that the guest does not handle itself is also an event, kPanic
 };
 
 class Machine final : public CheckpointSource, public CheckpointTarget {
@@ -58,6 +62,15 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   // ran.
   Result<void> boot();
 
+  // Starts the guest anew, after it has ended by itself or while it is paused: everything but memory as create() makes it, then boot(). The
+  // guest goes on with the next resume(). Dirty tracking goes on: the next harvest has what the old guest wrote and what boot() wrote.
+  // Requests in flight at the disks are taken back (writes are carried out). On an error the machine stays as it was, or, where kernel or
+  // initrd could not be loaded, is fresh: reboot() may be tried again.
+  Result<void> reboot();
+  // The guest has ended by itself and is not to be started again for now; `text` says how (one sentence, ended() gives it). From then on it
+  // may be paused and saved, and never runs until reboot(). Also for the image of such a guest, restored here. kRefused while it runs.
+  Result<void> accept_end(std::string text);
+
   // CheckpointSource and CheckpointTarget; see checkpoint_source.h.
   MachineFingerprint fingerprint() const override;
   std::size_t page_count() const override;
@@ -76,12 +89,13 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   Result<void> restore(std::span<const std::byte> state) override;
   Result<void> resume() override;
   bool paused() const override;
+  std::optional<std::string> ended() const override;
 
-  // When vCPU 0 first entered the guest; nullopt before. Any thread.
+  // When vCPU 0 first entered the guest since its latest boot; nullopt before. Any thread.
   std::optional<Instant> first_entry() const;
-  // The event that ended the guest, if it has. Any thread.
+  // The event that ended the guest, if it has, since its latest boot. Any thread.
   std::optional<MachineEvent> event() const;
-  // Exits from the guest so far, over all vCPUs: evidence that they live. Any thread.
+  // Exits from the guest since its latest boot, over all vCPUs: evidence that they live. Any thread.
   std::uint64_t exits() const;
   // Presses the guest's power button, as an operator's wish that it shuts itself down. False: the guest does not listen (no ACPI, or not
   // yet). While paused the press waits for resume(). Any thread.
@@ -100,7 +114,9 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
  private:
   struct Parts;
   explicit Machine(std::unique_ptr<Parts> parts);
-  const std::unique_ptr<Parts> parts_;
+  // Replaced by reboot() alone, under the mutex; so the controlling thread reads it without, and any other thread with it.
+  std::unique_ptr<Parts> parts_;
+  mutable std::mutex parts_mutex_;
 };
 
 }  // namespace understudy

@@ -10,11 +10,17 @@ namespace understudy {
 Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config, std::shared_ptr<GuestMemory> memory, const Clock& clock) {
   if (config.vcpu_count < 1 || config.vcpu_count > kMaxVcpus)
     return Error{ErrorCode::kInvalid, fmt::format("a machine of {} vCPUs: give 1 to {}", config.vcpu_count, kMaxVcpus)};
+  US_ASSIGN(auto parts, Parts::make(std::move(config), std::move(memory), clock));
+  return std::unique_ptr<Machine>{new Machine{std::move(parts)}};
+}
+
+Result<std::unique_ptr<Machine::Parts>> Machine::Parts::make(MachineConfig config, std::shared_ptr<GuestMemory> memory,
+                                                             const Clock& clock) {
   US_ASSIGN(Kvm kvm, Kvm::open());
   US_ASSIGN(KvmVm vm, kvm.create_vm());
   auto parts = std::make_unique<Parts>(std::move(config), std::move(memory), clock, std::move(kvm), std::move(vm));
   US_TRY(parts->build());
-  return std::unique_ptr<Machine>{new Machine{std::move(parts)}};
+  return parts;
 }
 
 Result<void> Machine::Parts::build() {
@@ -41,7 +47,9 @@ Result<void> Machine::Parts::build() {
 
 Result<void> Machine::Parts::build_devices() {
   US_ASSIGN(loop, LoopThread::start(clock, "devices"));
-  US_ASSIGN(devices, DeviceManager::create(config.devices, memory, loop->loop()));
+  DevicesConfig devices_config = config.devices;
+  devices_config.panic_sink = [this](std::uint8_t bits) { guest_told(bits); };
+  US_ASSIGN(devices, DeviceManager::create(std::move(devices_config), memory, loop->loop()));
   for (const auto& route : devices->interrupts()) US_TRY(vm.add_irqfd(route.fd, route.gsi));
   for (const auto& route : devices->notifications()) US_TRY(vm.add_ioeventfd(route.fd, route.address, route.value));
   return {};

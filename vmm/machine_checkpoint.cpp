@@ -8,7 +8,8 @@ static_assert(Machine::kMaxStateBytes == kMaxMachineStateBytes);
 
 Result<std::span<const std::byte>> Machine::save() {
   auto& parts = *parts_;
-  if (parts.life != Parts::Life::kPaused && parts.life != Parts::Life::kBooted && parts.life != Parts::Life::kRestored)
+  if (parts.life != Parts::Life::kPaused && parts.life != Parts::Life::kBooted && parts.life != Parts::Life::kRestored &&
+      !(parts.life == Parts::Life::kFresh && parts.end))
     return Error{ErrorCode::kRefused, "save: the machine is not paused"};
   // The controllers before the LAPICs: an interrupt of the PIT's that arrives meanwhile is then found in a LAPIC, not lost between.
   US_TRY(save_interrupt_controllers(parts.vm, parts.state.interrupts));

@@ -22,6 +22,8 @@ const char* name_of(MachineEventKind kind) {
       return "reset";
     case MachineEventKind::kTripleFault:
       return "triple fault";
+    case MachineEventKind::kPanic:
+      return "panic";
     case MachineEventKind::kInternalError:
       return "internal error";
   }

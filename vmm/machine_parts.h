@@ -50,6 +50,7 @@ struct Machine::Parts {
   Life life = Life::kFresh;
   MachineState state;  // of the latest save or restore
   MachineStateWriter writer;
+  std::optional<std::string> end;  // the guest is over, and how
 
   // Orders a guest's end against resume(): after it no vCPU is told to run.
   mutable std::mutex event_mutex;
@@ -60,6 +61,7 @@ struct Machine::Parts {
   // No vCPU may be in guest_ended(), which visits them all, while the first of them goes.
   ~Parts();
 
+  static Result<std::unique_ptr<Parts>> make(MachineConfig config, std::shared_ptr<GuestMemory> memory, const Clock& clock);
   Result<void> build();
   Result<void> build_vcpus();
   Result<void> build_devices();
@@ -67,6 +69,7 @@ struct Machine::Parts {
   // Calls work(i) for every vCPU on its own thread, all at once, and waits; the first error by index.
   Result<void> on_every_vcpu(const std::function<Result<void>(unsigned)>& work);
   void guest_ended(const MachineEvent& what);
+  void guest_told(std::uint8_t pvpanic_bits);
   Result<void> check_not_ended() const;
   Result<void> park_all(Vcpu::Deadline deadline);
   // kUnavailable, with the event, when the guest has ended.

@@ -34,6 +34,32 @@ Result<void> read_pair(TomlSection in, DaemonConfig::Pair& out) {
   return in.nothing_else();
 }
 
+Result<void> read_on_end(TomlSection& in, std::string_view key, bool may_do_nothing, OnEnd& out) {
+  US_ASSIGN(const auto word, in.optional_text(key));
+  if (!word) return {};
+  if (*word == "reboot") {
+    out = OnEnd::kReboot;
+  } else if (*word == "stop") {
+    out = OnEnd::kStop;
+  } else if (*word == "nothing" && may_do_nothing) {
+    out = OnEnd::kNothing;
+  } else {
+    return in.at(key, fmt::format("expected \"reboot\"{} or \"stop\", found \"{}\"", may_do_nothing ? ", \"nothing\"" : "", *word));
+  }
+  return {};
+}
+
+Result<void> read_restart(TomlSection& in, RestartConfig& out) {
+  US_TRY(read_on_end(in, "on_reset", false, out.on_reset));
+  US_TRY(read_on_end(in, "on_crash", false, out.on_crash));
+  US_TRY(read_on_end(in, "on_panic", true, out.on_panic));
+  US_ASSIGN(const auto crashes, in.whole_number("max_crashes", 0, 1000));
+  if (crashes) out.max_crashes = static_cast<unsigned>(*crashes);
+  US_ASSIGN(const auto window, in.whole_number("crash_window_s", 1, 86'400));
+  if (window) out.crash_window = std::chrono::seconds{*window};
+  return {};
+}
+
 Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
   US_ASSIGN(out.kernel, in.required_text("kernel"));
   US_ASSIGN(auto initrd, in.optional_text("initrd"));
@@ -58,6 +84,7 @@ Result<void> read_vm(TomlSection in, DaemonConfig::Vm& out) {
       return in.at("cpu_model", fmt::format("expected one of {}, found \"{}\"", fmt::join(models, ", "), *cpu_model));
     out.cpu_model = std::move(*cpu_model);
   }
+  US_TRY(read_restart(in, out.restart));
   return in.nothing_else();
 }
 

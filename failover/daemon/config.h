@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "failover/daemon/restart_policy.h"
 #include "net/base/addresses.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -46,6 +47,7 @@ struct DaemonConfig {
     unsigned vcpus = 1;
     std::string cpu_model = "host";   // one of cpu_model_names()
     std::uint64_t balloon_bytes = 0;  // a fresh guest is asked to give back so much; less than memory_bytes
+    RestartConfig restart;
   } vm;
   struct Net {
     std::string tap;

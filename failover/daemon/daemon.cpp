@@ -67,6 +67,7 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(started.promise, store->promise());
     US_ASSIGN(const auto committed, store->committed());
     started.committed = {committed.term, committed.epoch};
+    US_ASSIGN(started.ended, store->end());
     if (config_.pair.initial_primary && started.term == Term{}) US_TRY(check_bootable());
     US_TRY(store->put_identity({config_.pair.id, self.node, self.incarnation}));
 

@@ -61,13 +61,19 @@ class Host final : public GuestHost {
     on_side([term = action.term](GuestSide& side) { side.boot_guest(term); });
   }
   void carry_out(const action::TakeOver& action) override {
-    on_side([term = action.term](GuestSide& side) { side.take_over(term); });
+    on_side([action](GuestSide& side) { side.take_over(action); });
   }
   void carry_out(const action::FinishGuest&) override {
     on_side([](GuestSide& side) { side.finish_guest(); });
   }
   void carry_out(const action::ResumeGuest& action) override {
     on_side([term = action.term](GuestSide& side) { side.resume_guest(term); });
+  }
+  void carry_out(const action::RestartGuest& action) override {
+    on_side([term = action.term](GuestSide& side) { side.restart_guest(term); });
+  }
+  void carry_out(const action::RecoverGuest& action) override {
+    on_side([term = action.term](GuestSide& side) { side.recover_guest(term); });
   }
   void carry_out(const action::StopGuest& action) override {
     on_side([reason = action.reason](GuestSide& side) { side.stop_guest(reason); });

@@ -60,6 +60,8 @@ class GuestHost {
   virtual void carry_out(const action::TakeOver& action) = 0;
   virtual void carry_out(const action::FinishGuest& action) = 0;
   virtual void carry_out(const action::ResumeGuest& action) = 0;
+  virtual void carry_out(const action::RestartGuest& action) = 0;
+  virtual void carry_out(const action::RecoverGuest& action) = 0;
   virtual void carry_out(const action::StopGuest& action) = 0;
   virtual void carry_out(const action::StartSession& action) = 0;
   virtual void carry_out(const action::RaiseSessionTerm& action) = 0;

@@ -170,7 +170,7 @@ void GuestSide::epoch_committed(Session session, CommittedEpoch at, const EpochR
        {"ack_us", us(report.ack_latency)},
        {"gate_frames", report.gate_frames}});
   deps_.store.put_committed(at);
-  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}});
+  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}, report.ended ? machine_->ended().value_or("") : ""});
 }
 
 void GuestSide::session_refused(Term peer_promise, const std::string& reason) {
@@ -194,10 +194,10 @@ void GuestSide::session_up(Session session, Term term, Incarnation peer) {
 
 void GuestSide::image_overwritten() { deps_.report(input::ImageOverwritten{}); }
 
-void GuestSide::epoch_committed(Session session, CommittedEpoch at) {
+void GuestSide::epoch_committed(Session session, CommittedEpoch at, const std::string& ended) {
   show_committed(at);
   deps_.store.put_committed(at);
-  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}});
+  deps_.report(input::EpochCommitted{session, {at.term, at.epoch}, ended});
 }
 
 void GuestSide::activity() { deps_.report(input::SessionActivity{}); }

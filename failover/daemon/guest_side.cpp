@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/guest_end.h"
 #include "failover/daemon/log_setup.h"
 #include "failover/daemon/serial_log.h"
 #include "net/tap.h"
@@ -83,9 +84,18 @@ Result<void> GuestSide::build_machine() {
     US_ASSIGN(disks_[i].guests, ReplicatedDisk::create(disks_[i].image, std::move(disk_config)));
     config.devices.blk.push_back({disks_[i].guests});
   }
-  config.on_event = [report = deps_.report](const MachineEvent& event) {
+  config.panic_ends_guest = vm.restart.on_panic != OnEnd::kNothing;
+  config.on_panic = [report = deps_.report](const std::string& text) {
+    log(Severity::kWarning, "guest panicked", {{"what", text}});
+    report(input::GuestNoted{at_time_of_day(text)});
+  };
+  config.on_event = [this, alive = std::weak_ptr{alive_}](const MachineEvent& event) {
     log(Severity::kWarning, "guest ended", {{"event", name_of(event.kind)}, {"what", event.text}});
-    report(input::GuestStopped{event.text});
+    // Decided on the session's loop: the machine waits.
+    deps_.loop.post([this, alive, event] {
+      const auto still = alive.lock();
+      if (still && *still && machine_ && machine_->event()) guest_ended(event);
+    });
   };
   US_ASSIGN(machine_, Machine::create(std::move(config), memory_, deps_.clock));
   return {};
@@ -107,11 +117,17 @@ void GuestSide::boot_guest(Term term) {
     deps_.report(input::GuestFailed{term, started.error().text()});
     return;
   }
+  guest_runs(term);
+}
+
+void GuestSide::guest_runs(Term term) {
+  restarts_.started(now());
   show_guest("running");
   deps_.report(input::GuestRunning{term});
 }
 
-void GuestSide::take_over(Term term) {
+void GuestSide::take_over(const action::TakeOver& action) {
+  const Term term = action.term;
   const auto fail = [&](const Error& error) {
     show_guest("takeover failed");
     log(Severity::kError, "takeover failed", {{"reason", error.text()}});
@@ -120,21 +136,26 @@ void GuestSide::take_over(Term term) {
   if (!secondary_) return fail(Error{ErrorCode::kRefused, "take over: this node holds no image"});
   auto image = secondary_->prepare_takeover();
   if (!image) return fail(image.error());
-  if (auto restored = machine_->restore(image->state.bytes); !restored) return fail(restored.error());
+  const bool over = !image->ended.empty();
+  if (!over || !action.start) {
+    if (auto restored = machine_->restore(image->state.bytes); !restored) return fail(restored.error());
+  } else if (auto booted = machine_->boot(); !booted) {
+    return fail(booted.error());
+  }
   deps_.timeline.record("restored", term, fmt::format("epoch {} of term {}", image->at.epoch.raw(), image->at.term.raw()));
   secondary_.reset();
   egress_.discard_waiting();
   egress_.on_next_release([timeline = &deps_.timeline, term] { timeline->record("first-release", term); });
   // A switchover keeps the old primary as the peer, whose image is this very state: go on from it without a full transfer.
-  if (egress_.gate()->stats().mode == EgressMode::kPair) {
+  if (egress_.gate()->stats().mode == EgressMode::kPair && !over) {
     ensure_primary();
     if (auto begun = primary_->begin_from(image->at, now()); !begun)
       log(Severity::kWarning, "a full transfer will be needed", {{"reason", begun.error().text()}});
   }
+  if (over && !action.start) return stay_ended(image->ended);
   if (auto resumed = machine_->resume(); !resumed) return fail(resumed.error());
-  show_guest("running");
   watch_first_instruction(term, kFirstInstructionPolls);
-  deps_.report(input::GuestRunning{term});
+  guest_runs(term);
 }
 
 void GuestSide::watch_first_instruction(Term term, unsigned attempts_left) {

@@ -42,9 +42,11 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   GuestSide& operator=(const GuestSide&) = delete;
 
   void boot_guest(Term term);
-  void take_over(Term term);
+  void take_over(const action::TakeOver& action);
   void finish_guest();
   void resume_guest(Term term);
+  void restart_guest(Term term);
+  void recover_guest(Term term);
   void stop_guest(const std::string& reason);
   void start_session(const action::StartSession& action);
   void raise_session_term(Term term);
@@ -66,13 +68,19 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
     std::unique_ptr<SecondaryDisk> peers;    // as the peer's epochs reach it
   };
 
-  GuestSide(Dependencies dependencies, Egress& egress) : deps_{std::move(dependencies)}, egress_{egress} {}
+  GuestSide(Dependencies dependencies, Egress& egress)
+      : deps_{std::move(dependencies)}, egress_{egress}, restarts_{deps_.config.vm.restart} {}
   Result<void> open_disks();
   Result<void> build_machine();
   Result<void> open_link();
   void ensure_primary();
   void ensure_secondary();
   Result<void> rebuild_keeping_memory();
+  void guest_runs(Term term);
+  // guest_end.cpp
+  void guest_ended(const MachineEvent& event);
+  Result<void> start_anew();
+  void stay_ended(std::string ended);
   void show_guest(std::string state);
   void show_committed(CommittedEpoch at);
   void watch_first_instruction(Term term, unsigned attempts_left);
@@ -97,7 +105,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void final_epoch_failed(const std::string& reason) override;
   void session_up(Session session, Term term, Incarnation peer) override;
   void image_overwritten() override;
-  void epoch_committed(Session session, CommittedEpoch at) override;
+  void epoch_committed(Session session, CommittedEpoch at, const std::string& ended) override;
   void activity() override;
   void session_broken(const std::string& reason) override;  // of either
 
@@ -114,6 +122,9 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   std::unique_ptr<SecondarySession> secondary_;
   std::optional<CommittedEpoch> final_epoch_;  // the guest stands at its end, and the peer holds it
   Term promised_;
+  RestartPolicy restarts_;
+  unsigned reboots_ = 0;
+  std::string broken_;  // why KVM gave up on the guest
   EventLoop::TimerId timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

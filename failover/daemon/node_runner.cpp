@@ -133,6 +133,8 @@ void NodeRunner::carry_out(const action::PersistTerm& action) {
   });
 }
 
+void NodeRunner::carry_out(const action::PersistEnd& action) { store_.put_end(action.ended); }
+
 void NodeRunner::carry_out(const action::SendHeartbeat& action) {
   // A link that is down or full loses it, as a network may: silence is what the peer is to see then.
   static_cast<void>(heartbeats_.send(encode_heartbeat(config_.pair.id, action.heartbeat)));
@@ -183,8 +185,17 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
     }
     return;
   }
-  const bool switchover = command == schema::OperatorRequest::Command::SWITCHOVER;
-  if (!switchover && command != schema::OperatorRequest::Command::TAKEOVER) {
+  std::optional<CommandKind> kind;
+  std::string_view name;
+  const auto is = [&](schema::OperatorRequest::Command one, CommandKind as, std::string_view called) {
+    if (command != one) return;
+    kind = as;
+    name = called;
+  };
+  is(schema::OperatorRequest::Command::SWITCHOVER, CommandKind::kSwitchover, "switchover");
+  is(schema::OperatorRequest::Command::TAKEOVER, CommandKind::kTakeover, "takeover");
+  is(schema::OperatorRequest::Command::START, CommandKind::kStart, "start");
+  if (!kind) {
     answer({.ok = false,
             .sentence = "this daemon does not know that command: install the same version of understudy and understudyd",
             .status = status()});
@@ -192,8 +203,8 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
   }
   const CommandId id{++last_command_};
   commands_.emplace(id, std::move(answer));
-  log(Severity::kInfo, "operator's command", {{"command", switchover ? "switchover" : "takeover"}});
-  feed(input::Command{id, switchover ? CommandKind::kSwitchover : CommandKind::kTakeover});
+  log(Severity::kInfo, "operator's command", {{"command", name}});
+  feed(input::Command{id, *kind});
 }
 
 void NodeRunner::serve_console(const OperatorCall& call, OperatorServer::Answer answer) {
@@ -223,6 +234,18 @@ void NodeRunner::serve_balloon(const OperatorCall& call, OperatorServer::Answer 
             .status = status()});
   });
 }
+namespace {
+
+// The guest in one line: what it does here, and what there is to tell of it on either node.
+std::string describe_guest(const NodeStatus& node, const std::string& here) {
+  if (!node.ended.empty()) {
+    if (!node.end_settled) return node.ended + "; not yet held by both nodes";
+    return node.ended + "; it is not revived, `understudy start` starts it again";
+  }
+  return node.guest_note.empty() ? here : here + "; " + node.guest_note;
+}
+
+}  // namespace
 
 Status NodeRunner::status() const {
   const NodeStatus node = node_.status();
@@ -243,7 +266,8 @@ Status NodeRunner::status() const {
   };
   out.verdict = verdict_text(node.verdict_on_self);
   out.peer_verdict = fmt::format("{}, {}", verdict_text(node.verdict_on_peer), name_of(node.peer_role));
-  out.guest = guest.guest;
+  out.guest = describe_guest(node, guest.guest);
+  out.ended = node.ended;
   out.timeline = timeline_.moments();
   out.gate = guest.gate;
   out.last = guest.epochs;

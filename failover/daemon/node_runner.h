@@ -58,6 +58,7 @@ class NodeRunner {
   void carry_out(const action::Propose& action);
   void carry_out(const action::PersistPromise& action);
   void carry_out(const action::PersistTerm& action);
+  void carry_out(const action::PersistEnd& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);

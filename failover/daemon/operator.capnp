@@ -15,6 +15,7 @@ struct OperatorRequest {
     takeover @2;
     console @3;
     balloon @4;
+    start @5;
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
@@ -59,6 +60,7 @@ struct Status {
   last @15 :EpochNumbers;
   probes @16 :List(Probe);
   disks @17 :List(Disk);
+  ended @18 :Text;             # how the guest ended by itself; empty: it lives
 
   struct Moment {
     name @0 :Text;

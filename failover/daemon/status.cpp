@@ -35,6 +35,7 @@ void write_status(const Status& status, schema::Status::Builder out) {
   out.setVerdict(status.verdict);
   out.setPeerVerdict(status.peer_verdict);
   out.setGuest(status.guest);
+  out.setEnded(status.ended);
   out.setVersion(UNDERSTUDY_VERSION);
   auto timeline = out.initTimeline(static_cast<unsigned>(status.timeline.size()));
   for (unsigned i = 0; i < timeline.size(); ++i) {

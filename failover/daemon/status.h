@@ -39,7 +39,7 @@ struct Status {
   Term term;
   Epoch epoch, committed_epoch;
   bool is_protected = false;
-  std::string reason, verdict, peer_verdict, guest;
+  std::string reason, verdict, peer_verdict, guest, ended;
   std::vector<Moment> timeline;
   Gate gate;
   EpochNumbers last;

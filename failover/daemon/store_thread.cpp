@@ -55,6 +55,12 @@ void StoreThread::put_term(Term term, Done done) {
   run([term](EpochStore& store) { return store.put_term(term); }, std::move(done));
 }
 
+void StoreThread::put_end(std::string ended) {
+  thread_->loop().post([store = store_, ended = std::move(ended)] {
+    if (const auto put = store->put_end(ended); !put) log(Severity::kWarning, "guest's end not stored", {{"reason", put.error().text()}});
+  });
+}
+
 void StoreThread::put_committed(CommittedEpoch committed) {
   {
     const std::lock_guard lock{latest_->mutex};

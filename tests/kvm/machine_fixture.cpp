@@ -23,6 +23,7 @@ MachineConfig config_for(unsigned vcpus, GuestWatch& watch) {
   config.command_line = "console=ttyS0";
   config.devices.serial_sink = [&watch](ConstBytes bytes) { watch.output(bytes); };
   config.on_event = [&watch](const MachineEvent& event) { watch.ended(event); };
+  config.on_panic = [&watch](const std::string&) { watch.panicked(); };
   return config;
 }
 
@@ -92,6 +93,21 @@ void GuestWatch::ended(const MachineEvent& event) {
   changed_.notify_all();
 }
 
+void GuestWatch::panicked() {
+  const std::lock_guard lock{mutex_};
+  ++panics_;
+}
+
+void GuestWatch::forget_end() {
+  const std::lock_guard lock{mutex_};
+  event_.reset();
+}
+
+std::size_t GuestWatch::panics() const {
+  const std::lock_guard lock{mutex_};
+  return panics_;
+}
+
 std::optional<MachineEvent> GuestWatch::wait_end() {
   std::unique_lock lock{mutex_};
   changed_.wait_for(lock, kLong, [this] { return event_.has_value(); });
@@ -138,12 +154,13 @@ GuestMachine make_machine(unsigned vcpus, std::shared_ptr<GuestMemory> memory, s
   return guest;
 }
 
-GuestMachine boot_machine(std::span<const std::byte> code, unsigned vcpus) {
-  const TemporaryFile kernel{make_elf(code)};
+GuestMachine boot_machine(std::span<const std::byte> code, unsigned vcpus, bool panic_ends_guest) {
   GuestMachine guest;
+  guest.kernel = std::make_unique<TemporaryFile>(make_elf(code));
   guest.memory = GuestMemory::create(kTestMemoryBytes).value();
   MachineConfig config = config_for(vcpus, *guest.watch);
-  config.kernel_path = kernel.path();
+  config.kernel_path = guest.kernel->path();
+  config.panic_ends_guest = panic_ends_guest;
   auto machine = Machine::create(std::move(config), guest.memory, kClock);
   if (!machine) ADD_FAILURE() << machine.error().text();
   guest.machine = std::move(machine.value());

@@ -31,8 +31,11 @@ class GuestWatch {
  public:
   void output(ConstBytes bytes);
   void ended(const MachineEvent& event);
+  void panicked();
   // The guest's end; nullopt when it did not come within kLong.
   std::optional<MachineEvent> wait_end();
+  void forget_end();  // before the guest is started anew
+  std::size_t panics() const;
   std::string serial() const;
 
  private:
@@ -40,11 +43,13 @@ class GuestWatch {
   std::condition_variable changed_;
   std::string serial_;
   std::optional<MachineEvent> event_;
+  std::size_t panics_ = 0;
 };
 
 struct GuestMachine {
   std::shared_ptr<GuestMemory> memory;
   std::unique_ptr<GuestWatch> watch = std::make_unique<GuestWatch>();
+  std::unique_ptr<TemporaryFile> kernel;  // read again by a reboot
   std::unique_ptr<Machine> machine;
 
   // A word of guest memory, as it is now.
@@ -61,7 +66,7 @@ inline constexpr std::uint64_t kTestMemoryBytes = std::uint64_t{16} << 20;
 // Neither booted nor restored. Over `memory` when given, else over new memory.
 GuestMachine make_machine(unsigned vcpus = 1, std::shared_ptr<GuestMemory> memory = nullptr, std::uint64_t memory_bytes = kTestMemoryBytes);
 // Booted, not yet running.
-GuestMachine boot_machine(std::span<const std::byte> code, unsigned vcpus = 1);
+GuestMachine boot_machine(std::span<const std::byte> code, unsigned vcpus = 1, bool panic_ends_guest = false);
 
 std::vector<std::byte> copy(std::span<const std::byte> bytes);
 

@@ -44,6 +44,34 @@ GUEST(reset, R"(
     jmp 1b
 )")
 
+GUEST(boot_counting, R"(
+    incq 0x200008
+    mov 0x200008, %rax
+    cmp $2, %rax
+    ja 2f
+    je 1f
+    mov $0xfe, %al
+    out %al, $0x64
+    hlt
+1:  mov $0xcf9, %edx
+    mov $6, %al
+    out %al, %dx
+    hlt
+2:  mov $0x604, %edx
+    mov $0x2000, %eax
+    out %ax, %dx
+    hlt
+)")
+
+GUEST(pvpanic, R"(
+    mov 0x200008, %bl
+    mov $0x505, %edx
+1:  mov %bl, %al
+    out %al, %dx
+    incq 0x200000
+    jmp 1b
+)")
+
 GUEST(triple_fault, R"(
     ud2
 )")

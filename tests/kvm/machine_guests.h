@@ -14,8 +14,13 @@ namespace understudy::test {
 inline constexpr std::uint64_t kGuestCode = 0x10'0000;
 inline constexpr std::uint64_t kGuestData = 0x20'0000;  // where the guests keep what the tests look at
 
-std::span<const std::byte> hello_guest();         // writes "hello\n" to the serial port and powers off
-std::span<const std::byte> reset_guest();         // resets by the keyboard controller
+std::span<const std::byte> hello_guest();  // writes "hello\n" to the serial port and powers off
+std::span<const std::byte> reset_guest();  // resets by the keyboard controller
+// Counts its boots at kGuestData + 8: resets by the keyboard controller after the first, by port 0xCF9 after the
+// second, and powers off after the third.
+std::span<const std::byte> boot_counting_guest();
+// Writes the byte at kGuestData + 8 to pvpanic's port for ever; the count of writes is at kGuestData.
+std::span<const std::byte> pvpanic_guest();
 std::span<const std::byte> triple_fault_guest();  // an exception with no IDT
 std::span<const std::byte> jump_to_mmio_guest();  // runs from where no memory is
 // Counts in RAX for ever; after each count, writes it to one of 64 pages from kGuestData on, in turn.

@@ -68,8 +68,10 @@ std::string LabPair::configuration(NodeId id) const {
   const auto quoted = [&](const std::string& name) { return '"' + (options_.folder / name).string() + '"'; };
   std::string text = fmt::format("[pair]\nname = \"lab\"\nnode = \"{}\"\ninitial_role = \"{}\"\n\n", name_of(id),
                                  id == NodeId::kA ? "primary" : "secondary");
-  text += fmt::format("[vm]\nkernel = \"{}\"\ncmdline = \"mode=kv ip={} {}\"\nmemory_mib = 64\nvcpus = {}\n\n",
-                      (options_.programs / "understudy-test-guest.elf").string(), kGuestIp.text(), options_.guest_options, options_.vcpus);
+  // A guest that crashes is a checkpoint that was torn: it is not to hide behind a reboot.
+  text += fmt::format(
+      "[vm]\nkernel = \"{}\"\ncmdline = \"mode=kv ip={} {}\"\nmemory_mib = 64\nvcpus = {}\non_reset = \"stop\"\non_crash = \"stop\"\n\n",
+      (options_.programs / "understudy-test-guest.elf").string(), kGuestIp.text(), options_.guest_options, options_.vcpus);
   text += fmt::format("[net]\ntap = \"tap-guest\"\nmac = \"{}\"\nguest_ip = \"{}\"\nservice_nic = \"svc0\"\n\n", kGuestMac.text(),
                       kGuestIp.text());
   text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));

@@ -56,6 +56,8 @@ class GuestPart {
   virtual void carry_out(const action::TakeOver& action) = 0;
   virtual void carry_out(const action::FinishGuest& action) = 0;
   virtual void carry_out(const action::ResumeGuest& action) = 0;
+  virtual void carry_out(const action::RestartGuest& action) = 0;
+  virtual void carry_out(const action::RecoverGuest& action) = 0;
   virtual void carry_out(const action::StopGuest& action) = 0;
   virtual void carry_out(const action::StartSession& action) = 0;
   virtual void carry_out(const action::RaiseSessionTerm& action) = 0;
@@ -66,8 +68,11 @@ class GuestPart {
   virtual void promise(Term promised) = 0;
   virtual void receive(const PeerMessage& message) = 0;
 
-  // Faults.
+  // Faults, and what a guest does by itself.
   virtual void break_session() = 0;
+  virtual void power_off() = 0;
+  virtual void reboot() = 0;
+  virtual void break_guest() = 0;  // KVM gives up
   void fail_next_restore(bool fails) { restore_fails_ = fails; }
 
   virtual bool guest_exists() const = 0;

@@ -36,7 +36,7 @@ void Host::start() {
   node_ = std::make_unique<Node>(config);
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
   guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
-  feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_});
+  feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_});
   tick();
   for (const ProbePath path : config_.probes) probe(path);
 }
@@ -115,6 +115,9 @@ void Host::feed(Input input) {
   const std::vector<Action> actions = node_->step(engine_.now(), input);
   for (const Action& action : actions)
     if (process == process_) act(action);
+  if (process != process_) return;
+  const NodeStatus now = node_->status();
+  if (now.end_settled && (now.role == Role::kPrimary || now.role == Role::kSolo)) oracle_.end_settled(self(), now.term);
 }
 
 void Host::act(const Action& action) {
@@ -148,7 +151,9 @@ void Host::command(CommandKind kind) {
   receive([this, kind] {
     const CommandId id{next_command_++};
     commands_.push_back(id);
-    trace(kind == CommandKind::kSwitchover ? "operator: switchover" : "operator: takeover");
+    trace(kind == CommandKind::kSwitchover ? "operator: switchover"
+          : kind == CommandKind::kStart    ? "operator: start"
+                                           : "operator: takeover");
     feed(input::Command{id, kind});
   });
 }

@@ -35,6 +35,15 @@ class Host {
   void break_session() {
     receive([this] { guest_->break_session(); });
   }
+  void power_off() {
+    receive([this] { guest_->power_off(); });
+  }
+  void reboot_guest() {
+    receive([this] { guest_->reboot(); });
+  }
+  void break_guest() {
+    receive([this] { guest_->break_guest(); });
+  }
   void command(CommandKind kind);
   void fail_next_restore(bool fails) {
     if (guest_) guest_->fail_next_restore(fails);
@@ -59,7 +68,16 @@ class Host {
   void carry_out(const action::PersistPromise& action);
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::SendHeartbeat& action);
+  void carry_out(const action::PersistEnd& action) { stored_end_ = action.ended; }
   void carry_out(const action::AnnounceAddress&) {}
+  void carry_out(const action::TakeOver& action) {
+    if (action.start) oracle_.operator_starts();
+    guest_->carry_out(action);
+  }
+  void carry_out(const action::RestartGuest& action) {
+    oracle_.operator_starts();
+    guest_->carry_out(action);
+  }
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);
   void carry_out(const action::LogEvent& action);
@@ -91,6 +109,7 @@ class Host {
   Term stored_term_;
   Term stored_promise_;
   EpochPosition stored_committed_;
+  std::string stored_end_;
   bool store_works_ = true;
 
   // Gone with the process.

@@ -99,7 +99,7 @@ void ModelGuest::on_epoch(const SessionMessage& message) {
     image_.at = {message.term, message.epoch};
     image_whole_ = true;
     host_.oracle.committed(host_.self, image_);
-    host_.feed(input::EpochCommitted{in_.session, image_.at});
+    host_.feed(input::EpochCommitted{in_.session, image_.at, host_.options.bug == Bug::kEndNotTold ? "" : image_.ended});
   }
   if (image_whole_) send(make(Kind::kAck, in_.session, message.term, Incarnation{}, image_.at.epoch));
 }
@@ -116,12 +116,15 @@ void ModelGuest::on_ack(const SessionMessage& message) {
   const bool current = out_.active && message.session == out_.session && message.sender == out_.peer;
   const bool counts = current && gate_.mode == GateMode::kPair && message.term == gate_.term && message.sender == gate_.peer;
   if (current && message.epoch > out_.acked && message.epoch <= out_.sent) {
+    std::string ended;
     while (out_.acked < message.epoch) {
       out_.acked = after(out_.acked);
+      ended = out_.unacked.front().ended;
       out_.unacked.pop_front();
     }
     out_.acked_at = now();
-    host_.feed(input::EpochCommitted{out_.session, {out_.term, out_.acked}});
+    if (host_.options.bug == Bug::kEndToldTooEarly) ended = guest_.ended;
+    host_.feed(input::EpochCommitted{out_.session, {out_.term, out_.acked}, ended});
   }
   if (counts) open_gate_to(host_.options.bug == Bug::kAckOpensTooMuch ? after(message.epoch) : message.epoch);
 }
@@ -181,10 +184,10 @@ void ModelGuest::capture() {
     return host_.feed(input::SessionBroken{"simulated: no ack"});
   }
   resend();
-  if (!guest_.running || out_.unacked.size() >= kWindow) return;
+  if ((!guest_.running && guest_.ended.empty()) || out_.unacked.size() >= kWindow) return;
   if (out_.unacked.empty()) out_.acked_at = now();
   out_.sent = open_epoch_;
-  out_.unacked.push_back({guest_.history, guest_.history->size(), {out_.term, out_.sent}});
+  out_.unacked.push_back(image_now());
   open_epoch_ = after(out_.sent);
   send_epoch(out_.sent, out_.unacked.back());
 }
@@ -224,7 +227,7 @@ void ModelGuest::carry_out(const action::AcceptSessions& action) {
   in_.accepting = true;
   in_.floor = std::max(in_.floor, action.floor);
   if (!action.keep_image) return;
-  image_ = {guest_.history, guest_.history->size(), final_epoch_};
+  image_ = {guest_.history, guest_.history->size(), final_epoch_, {}};
   image_whole_ = true;
   guest_ = {};
   out_ = {};
@@ -256,10 +259,11 @@ void ModelGuest::carry_out(const action::SetGate& action) {
 }
 
 void ModelGuest::carry_out(const action::FinishGuest&) {
+  if (!guest_.ended.empty()) return host_.feed(input::HandoverFailed{guest_.ended});
   guest_.running = false;
   if (out_.active && out_.up) {
     out_.sent = open_epoch_;
-    out_.unacked.push_back({guest_.history, guest_.history->size(), {out_.term, out_.sent}});
+    out_.unacked.push_back(image_now());
     open_epoch_ = after(out_.sent);
     resend();
   }
@@ -281,25 +285,29 @@ void ModelGuest::finish_guest_when_committed(Instant deadline) {
 void ModelGuest::carry_out(const action::BootGuest& action) {
   host_.timer(random().between(ms(5), ms(40)), [this, term = action.term, start = ++starts_] {
     if (start != starts_) return;
-    guest_ = {true, true, std::make_shared<History>()};
+    guest_ = {.exists = true, .running = true};
     host_.oracle.guest_started(host_.self, term, *guest_.history, host_.stored_term(), true);
     host_.feed(input::GuestRunning{term});
   });
 }
 
 void ModelGuest::carry_out(const action::TakeOver& action) {
-  host_.timer(random().between(ms(3), ms(40)), [this, term = action.term, start = ++starts_] {
+  host_.timer(random().between(ms(3), ms(40)), [this, term = action.term, action_start = action.start, start = ++starts_] {
     if (start != starts_) return;
     if (std::exchange(restore_fails_, false)) {
       image_whole_ = false;
       return host_.feed(input::GuestFailed{term, "simulated: state does not fit"});
     }
     if (!image_whole_) return host_.oracle.violate("whole image", "take over without an image");
-    guest_.exists = guest_.running = true;
+    const bool over = !image_.ended.empty() && !action_start && host_.options.bug != Bug::kEndNotTold;
+    guest_.exists = true;
+    guest_.running = !over;
+    guest_.ended = over ? image_.ended : "";
     guest_.history =
         std::make_shared<History>(image_.history->begin(), image_.history->begin() + static_cast<std::ptrdiff_t>(image_.length));
     image_whole_ = host_.options.bug == Bug::kAcksAfterTakeover;
     open_epoch_ = after(image_.at.epoch);
+    if (over) return host_.feed(input::GuestStopped{guest_.ended});
     host_.trace("guest runs from output " + std::to_string(image_.length));
     host_.oracle.guest_started(host_.self, term, *guest_.history, host_.stored_term(), false);
     host_.feed(input::GuestRunning{term});
@@ -315,10 +323,53 @@ void ModelGuest::carry_out(const action::StopGuest& action) {
 void ModelGuest::carry_out(const action::ResumeGuest& action) {
   host_.timer(ms(1), [this, term = action.term] {
     if (!guest_.exists) return;
-    guest_.running = true;
+    guest_.running = guest_.ended.empty() && !guest_broken_;
     host_.feed(input::GuestRunning{term});
   });
 }
+
+GuestImage ModelGuest::image_now() const { return {guest_.history, guest_.history->size(), {out_.term, out_.sent}, guest_.ended}; }
+
+// Tells the node a moment later, as the session's loop does.
+void ModelGuest::power_off() {
+  if (!guest_.running) return;
+  guest_.running = false;
+  guest_.ended = "powered off at " + std::to_string(guest_.history->size());
+  host_.trace("guest powers off");
+  host_.timer(random().between(ms(0), ms(5)), [this, start = starts_] {
+    if (start == starts_ && guest_.exists && !guest_.ended.empty()) host_.feed(input::GuestStopped{guest_.ended});
+  });
+}
+
+void ModelGuest::reboot() {
+  if (!guest_.running) return;
+  guest_.history->push_back(random().next());  // another guest than before, who has sent the same
+  host_.trace("guest reboots");
+  host_.feed(input::GuestNoted{"rebooted"});
+}
+
+void ModelGuest::break_guest() {
+  if (!guest_.running) return;
+  guest_.running = false;
+  guest_broken_ = true;
+  host_.trace("KVM gives up");
+  host_.feed(input::GuestBroken{"simulated"});
+}
+
+void ModelGuest::start_anew(Term term) {
+  host_.timer(random().between(ms(3), ms(40)), [this, term, start = ++starts_] {
+    if (start != starts_ || !guest_.exists) return;
+    guest_.running = true;
+    guest_.ended.clear();
+    guest_broken_ = false;
+    guest_.history->push_back(random().next());
+    host_.trace("guest is started anew");
+    host_.feed(input::GuestRunning{term});
+  });
+}
+
+void ModelGuest::carry_out(const action::RestartGuest& action) { start_anew(action.term); }
+void ModelGuest::carry_out(const action::RecoverGuest& action) { start_anew(action.term); }
 
 std::unique_ptr<GuestPart> make_model_guest(Surroundings surroundings) { return std::make_unique<ModelGuest>(std::move(surroundings)); }
 

@@ -16,6 +16,8 @@ class ModelGuest final : public GuestPart {
   void carry_out(const action::TakeOver& action) override;
   void carry_out(const action::FinishGuest& action) override;
   void carry_out(const action::ResumeGuest& action) override;
+  void carry_out(const action::RestartGuest& action) override;
+  void carry_out(const action::RecoverGuest& action) override;
   void carry_out(const action::StopGuest& action) override;
   void carry_out(const action::StartSession& action) override;
   void carry_out(const action::RaiseSessionTerm& action) override;
@@ -26,6 +28,9 @@ class ModelGuest final : public GuestPart {
   void promise(Term promised) override;
   void receive(const PeerMessage& any) override;
   void break_session() override;
+  void power_off() override;
+  void reboot() override;
+  void break_guest() override;
   bool guest_exists() const override { return guest_.exists; }
   bool holds_image() const override { return image_whole_; }
 
@@ -33,6 +38,7 @@ class ModelGuest final : public GuestPart {
   struct Guest {
     bool exists = false;
     bool running = false;
+    std::string ended{};  // how, once it is over
     std::shared_ptr<History> history = std::make_shared<History>();
   };
   struct Outgoing {  // as primary
@@ -74,6 +80,8 @@ class ModelGuest final : public GuestPart {
   void emit_output();
   void release(const OutputFrame& frame);
   void open_gate_to(Epoch epoch);
+  GuestImage image_now() const;
+  void start_anew(Term term);
   void finish_guest_when_committed(Instant deadline);
 
   Guest guest_;
@@ -82,6 +90,7 @@ class ModelGuest final : public GuestPart {
   GuestImage image_;
   bool image_whole_ = false;
   EpochPosition final_epoch_;
+  bool guest_broken_ = false;
   std::uint64_t starts_ = 0;  // orders to start the guest; a stop voids the latest
   action::SetGate gate_;
   std::deque<OutputFrame> gate_queue_;

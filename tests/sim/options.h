@@ -15,7 +15,9 @@ enum class Bug : std::uint8_t {
   kSoloStrikesNobody,  // the witness leaves the peer eligible
   kGateAlwaysOpen,     // output does not wait
   kGrantNotStored,     // the witness forgets its latest record in a crash
-  kLast = kGrantNotStored,
+  kEndNotTold,         // an epoch does not say that the guest is over at its end
+  kEndToldTooEarly,    // the primary takes any ack for one of the epoch in which the guest is over
+  kLast = kEndToldTooEarly,
 };
 
 enum class Scenario : std::uint8_t {

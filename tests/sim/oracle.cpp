@@ -38,6 +38,9 @@ void Oracle::guest_started(NodeIncarnation node, Term term, const History& histo
   if (const auto other = starts_.find(term); other != starts_.end() && other->second.node != node)
     return violate("one primary a term", name(node) + " and " + name(other->second.node) + " in " + name(term));
   if (stored_term < term) return violate("term first", name(node) + " runs in " + name(term) + " with " + name(stored_term) + " stored");
+  // A process that was stopped since its grant can't know; what it must not do then is speak.
+  if (over_ && !booted && grants_.rbegin()->first == term)
+    return violate("nobody revives it", name(node) + " starts a guest in " + name(term) + " that is over");
   if (!booted) {
     const auto held = held_.find(node.incarnation);
     if (held == held_.end()) return violate("whole image", name(node) + " runs without a whole image");
@@ -53,6 +56,13 @@ void Oracle::guest_started(NodeIncarnation node, Term term, const History& histo
                                          ", but clients have seen output " + std::to_string(i));
   }
   starts_[term] = {node, history.size(), false};
+}
+
+void Oracle::end_settled(NodeIncarnation node, Term term) {
+  if (over_) return;
+  if (grants_.empty() || grants_.rbegin()->first != term || grants_.rbegin()->second.holder != node) return;
+  over_ = true;
+  ++ends_;
 }
 
 void Oracle::released(NodeIncarnation node, Term term, GateMode mode, const OutputFrame& frame, const History& history, bool delivered) {

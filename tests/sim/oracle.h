@@ -21,6 +21,7 @@ struct GuestImage {
   std::shared_ptr<const History> history;  // may be longer: the guest runs on
   std::size_t length = 0;
   EpochPosition at;
+  std::string ended{};  // not empty: the guest is over in it
 };
 
 struct OutputFrame {
@@ -43,6 +44,9 @@ class Oracle {
   void image_lost(NodeIncarnation node) { held_.erase(node.incarnation); }
   // A guest starts to run: booted (length 0) or taken over.
   void guest_started(NodeIncarnation node, Term term, const History& history, Term stored_term, bool booted);
+  // A holder says that its guest is over and that nobody can revive it; an operator has it started again.
+  void end_settled(NodeIncarnation node, Term term);
+  void operator_starts() { over_ = false; }
   // A frame leaves the host. `delivered`: the service path works, so a client may see it.
   void released(NodeIncarnation node, Term term, GateMode mode, const OutputFrame& frame, const History& history, bool delivered);
 
@@ -63,6 +67,7 @@ class Oracle {
   Duration longest_silence_since(Instant start) const;
   std::size_t delivered() const { return deliveries_.size(); }
   std::uint64_t digest() const { return digest_; }
+  std::size_t ends() const { return ends_; }
   std::size_t takeovers() const { return starts_.empty() ? 0 : starts_.size() - 1; }
 
  private:
@@ -74,6 +79,8 @@ class Oracle {
   const Engine& engine_;
   std::string rule_;
   std::string what_;
+  bool over_ = false;
+  std::size_t ends_ = 0;
   std::map<Term, ArbiterRecord> grants_;
   std::map<Term, Start> starts_;
   std::map<Incarnation, GuestImage> held_;  // what each image holds now

@@ -91,6 +91,7 @@ class Run {
     run_for(random().between(ms(3000), ms(9000)));
     heal();
     run_for(kInFlight);
+    start_again();
     const bool alive = someone_may_run();
     lost_by_design_ = !alive;
     run_for(kSettle);
@@ -109,6 +110,19 @@ class Run {
       if (one->unanswered_commands() != 0) oracle_.violate("commands", "an operator's command was never answered; " + one->describe());
   }
 
+  // A guest that is over, or that KVM gave up on with nobody to take over, is started by the operator: at whoever may.
+  void start_again() {
+    if (oracle_.violated()) return;
+    const auto waits = [](const Host& one) { return !one.status().ended.empty() || one.status().guest_note.starts_with("KVM"); };
+    for (Host* one : {&a_, &b_})
+      if (waits(*one)) one->command(CommandKind::kStart);
+    run_for(ms(200));
+  }
+  static void start_again(Host& one, Host& other) {
+    for (Host* host : {&one, &other})
+      if (host->up()) host->command(CommandKind::kStart);
+  }
+
   void next_fault() {
     if (healed_ || oracle_.violated()) return;
     fault();
@@ -124,7 +138,7 @@ class Run {
 
   void fault() {
     const std::uint64_t pick = random().next();
-    fault(host(pick), random().below(14));
+    fault(host(pick), random().below(17));
   }
 
   void fault(Host& victim, std::uint64_t kind) {
@@ -148,7 +162,7 @@ class Run {
         return;
       case 7:
       case 8: {
-        const auto path = static_cast<ProbePath>(random().below(kProbePathCount));
+        const auto path = random().chance(0.5) ? ProbePath::kServiceNic : ProbePath::kStorage;
         victim.set_path(path, false);
         later(random().between(ms(100), ms(2500)), [&victim, path] { victim.set_path(path, true); });
         return;
@@ -166,6 +180,17 @@ class Run {
         return victim.command(CommandKind::kTakeover);
       case 13:
         if (options_.scenario == Scenario::kChaos && random().chance(0.1)) victim.fail_next_restore(true);
+        return;
+      case 14:
+        if (random().chance(0.6)) return;
+        victim.power_off();
+        if (random().chance(0.5)) later(random().between(ms(0), ms(60)), [this, &victim] { fault(victim, random().below(6)); });
+        // The operator asks both: who may, does.
+        return later(random().between(ms(200), ms(3000)), [this] { start_again(a_, b_); });
+      case 15:
+        return victim.reboot_guest();
+      case 16:
+        if (random().chance(0.5)) victim.break_guest();
         return;
     }
   }
@@ -228,6 +253,7 @@ class Run {
     if (!a_.up() || !a_.status().is_protected)
       return oracle_.violate("protected", "an undisturbed pair is not protected: " + a_.describe());
     run_for(random().between(ms(0), ms(200)));
+    if (random().chance(0.1)) return power_off();
     const Instant struck_at = engine_.now();
     const std::string fault = strike();
     trace("the one fault: " + fault);
@@ -242,11 +268,34 @@ class Run {
                       fault + ": silent for " + std::to_string(to_ms(silence)) + " ms; " + a_.describe() + "; " + b_.describe());
   }
 
+  // A guest that powers off is over for both nodes, whatever happens to one of them then, until an operator starts it.
+  void power_off() {
+    a_.power_off();
+    run_for(ms(1500));
+    if (oracle_.violated()) return;
+    for (Host* one : {&a_, &b_})
+      if (!one->status().end_settled || one->status().ended.empty())
+        return oracle_.violate("both name it", "the guest powered off, and this node does not say so: " + one->describe());
+    const std::string fault = strike();
+    trace("the one fault: " + fault);
+    run_for(ms(4000));
+    const bool command = fault.find("over at") != std::string::npos;
+    if (oracle_.violated() || command || a_.frozen() || b_.frozen() || fault.starts_with("cut") || fault.starts_with("killed the w"))
+      return;
+    const Instant started_at = engine_.now();
+    start_again(a_, b_);
+    run_for(ms(4000));
+    report();
+    if (!oracle_.last_delivery() || *oracle_.last_delivery() < started_at)
+      oracle_.violate("starts again", fault + " after a power-off, and then the operator could not start the guest; " + a_.describe() +
+                                          "; " + b_.describe());
+  }
+
   std::string strike() {
     Host& victim = host(random().next());
     const std::string name = std::string{" "} + name_of(victim.self().node);
     const Place place = victim.self().node == NodeId::kA ? Place::kA : Place::kB;
-    switch (random().below(13)) {
+    switch (random().below(15)) {
       case 0:
         victim.kill();
         return "killed" + name;
@@ -284,6 +333,12 @@ class Run {
       case 11:
         b_.command(CommandKind::kTakeover);
         return "takeover at b";
+      case 12:
+        a_.break_guest();
+        return "KVM gave up at a";
+      case 13:
+        a_.reboot_guest();
+        return "the guest reset itself";
       default:
         victim.set_store(false);
         return "store hangs at" + name;

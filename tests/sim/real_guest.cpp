@@ -102,6 +102,65 @@ void RealGuest::write_digest() {
   host_.oracle.remember(digest_, {history_, history_->size(), {}});
 }
 
+// As the machine's owner does it while the guest stands: another guest than before, who has sent the same.
+void RealGuest::boot_anew() {
+  history_->push_back(random().next());
+  digest_ = (digest_ ^ history_->back()) * 0x9e3779b97f4a7c15ULL + 1;
+  machine_.reboot(history_->back());
+  for (std::size_t page = 0; page < kPages; ++page) machine_.host_write_u64(page * kPageSizeBytes + kWordOffset, digest_);
+  machine_.set_counter(history_->size());
+  host_.oracle.remember(digest_, {history_, history_->size(), {}});
+  host_.trace("guest is started anew");
+}
+
+void RealGuest::resume_anew() {
+  const Result<void> resumed = primary_ ? primary_->resume_rebooted(now()) : machine_.resume();
+  if (!resumed) host_.oracle.violate("starts anew", resumed.error().text());
+}
+
+void RealGuest::start_anew(Term term) {
+  post(random().between(ms(2), ms(40)), [this, term] {
+    if (!exists_ || machine_.running()) return;
+    boot_anew();
+    resume_anew();
+    host_.feed(input::GuestRunning{term});
+  });
+}
+
+void RealGuest::carry_out(const action::RestartGuest& action) { start_anew(action.term); }
+void RealGuest::carry_out(const action::RecoverGuest& action) { start_anew(action.term); }
+
+void RealGuest::power_off() {
+  if (!exists_ || !machine_.running()) return;
+  machine_.end_guest();
+  host_.trace("guest powers off");
+  post(random().between(ms(0.1), ms(3)), [this] {
+    if (!exists_) return;
+    machine_.accept_end("powered off at " + std::to_string(history_->size()));
+    if (primary_) primary_->guest_ended(now());
+    host_.feed(input::GuestStopped{*machine_.ended()});
+  });
+}
+
+void RealGuest::reboot() {
+  if (!exists_ || !machine_.running()) return;
+  machine_.end_guest();
+  host_.trace("guest resets itself");
+  post(random().between(ms(2), ms(40)), [this] {
+    if (!exists_ || machine_.running()) return;
+    boot_anew();
+    resume_anew();
+    host_.feed(input::GuestNoted{"rebooted"});
+  });
+}
+
+void RealGuest::break_guest() {
+  if (!exists_ || !machine_.running()) return;
+  machine_.end_guest();
+  host_.trace("KVM gives up");
+  host_.timer(Duration{}, [this] { host_.feed(input::GuestBroken{"simulated"}); });
+}
+
 // All in one instruction, as far as checkpoints can tell.
 void RealGuest::emit_output() {
   const WireFrame wire{history_->size(), random().next(), gate_->open_epoch().raw()};
@@ -162,7 +221,7 @@ void RealGuest::carry_out(const action::BootGuest& action) {
 }
 
 void RealGuest::carry_out(const action::TakeOver& action) {
-  post(random().between(ms(2), ms(30)), [this, term = action.term] {
+  post(random().between(ms(2), ms(30)), [this, term = action.term, action_start = action.start] {
     const auto fail = [&](const std::string& reason) { host_.feed(input::GuestFailed{term, reason}); };
     if (!secondary_) return fail("no image");
     auto image = secondary_->prepare_takeover();
@@ -171,6 +230,7 @@ void RealGuest::carry_out(const action::TakeOver& action) {
       secondary_.reset();
       return fail("simulated: state does not fit");
     }
+    const bool over = !image->ended.empty() && !action_start && host_.options.bug != Bug::kEndNotTold;
     if (const auto restored = machine_.restore(image->state.bytes); !restored) return fail(restored.error().text());
     const auto held = read_image(position(image->at));
     if (!held || machine_.counter() != held->length)
@@ -179,8 +239,13 @@ void RealGuest::carry_out(const action::TakeOver& action) {
     history_ = std::make_shared<History>(held->history->begin(), held->history->begin() + static_cast<std::ptrdiff_t>(held->length));
     digest_ = machine_.read_u64(kWordOffset);
     exists_ = true;
+    if (over) {
+      machine_.accept_end(image->ended);
+      return host_.feed(input::GuestStopped{image->ended});
+    }
     host_.trace("guest runs from output " + std::to_string(history_->size()));
     host_.oracle.guest_started(host_.self, term, *history_, host_.stored_term(), false);
+    if (action_start) boot_anew();
     if (gate_->stats().mode == EgressMode::kPair) {
       ensure_primary();
       static_cast<void>(primary_->begin_from(image->at, now()));
@@ -347,9 +412,12 @@ void RealGuest::session_up(Session session, Term term, Incarnation peer, bool fu
   host_.timer(Duration{}, [this, session, term, peer] { host_.feed(input::SessionUp{session, term, peer}); });
 }
 
-void RealGuest::epoch_committed(Session session, CommittedEpoch at, const EpochReport&) {
+void RealGuest::epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) {
   if (host_.options.bug == Bug::kAckOpensTooMuch) gate_->commit(at.term, after(at.epoch));
-  host_.timer(Duration{}, [this, session, at] { host_.feed(input::EpochCommitted{session, position(at)}); });
+  const bool ended = report.ended || host_.options.bug == Bug::kEndToldTooEarly;
+  host_.timer(Duration{}, [this, session, at, how = ended ? machine_.ended().value_or("") : ""] {
+    host_.feed(input::EpochCommitted{session, position(at), how});
+  });
 }
 
 void RealGuest::session_broken(const std::string& reason) {
@@ -377,11 +445,13 @@ void RealGuest::image_overwritten() {
   host_.timer(Duration{}, [this] { host_.feed(input::ImageOverwritten{}); });
 }
 
-void RealGuest::epoch_committed(Session session, CommittedEpoch at) {
+void RealGuest::epoch_committed(Session session, CommittedEpoch at, const std::string& ended) {
   const auto image = read_image(position(at));
   if (!image) return host_.oracle.violate("one epoch", "a committed image is a mix of epochs");
   host_.oracle.committed(host_.self, *image);
-  host_.timer(Duration{}, [this, session, at] { host_.feed(input::EpochCommitted{session, position(at)}); });
+  host_.timer(Duration{}, [this, session, at, how = host_.options.bug == Bug::kEndNotTold ? "" : ended] {
+    host_.feed(input::EpochCommitted{session, position(at), how});
+  });
 }
 
 void RealGuest::activity() {

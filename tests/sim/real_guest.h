@@ -25,6 +25,8 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void carry_out(const action::TakeOver& action) override;
   void carry_out(const action::FinishGuest& action) override;
   void carry_out(const action::ResumeGuest& action) override;
+  void carry_out(const action::RestartGuest& action) override;
+  void carry_out(const action::RecoverGuest& action) override;
   void carry_out(const action::StopGuest& action) override;
   void carry_out(const action::StartSession& action) override;
   void carry_out(const action::RaiseSessionTerm& action) override;
@@ -35,6 +37,9 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void promise(Term promised) override;
   void receive(const PeerMessage& any) override;
   void break_session() override;
+  void power_off() override;
+  void reboot() override;
+  void break_guest() override;
   bool guest_exists() const override { return exists_; }
   bool holds_image() const override { return secondary_ && secondary_->image_whole(); }
 
@@ -79,6 +84,9 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void live();
   void emit_output();
   void write_digest();
+  void boot_anew();
+  void resume_anew();
+  void start_anew(Term term);
   std::optional<GuestImage> read_image(EpochPosition at) const;
   void ensure_primary();
   void ensure_secondary();
@@ -93,7 +101,7 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void final_epoch_failed(const std::string& reason) override;
   void session_up(Session session, Term term, Incarnation peer) override;
   void image_overwritten() override;
-  void epoch_committed(Session session, CommittedEpoch at) override;
+  void epoch_committed(Session session, CommittedEpoch at, const std::string& ended) override;
   void activity() override;
 
   EngineClock clock_;

@@ -136,6 +136,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"GateAlwaysOpen", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"commit before output"}},
                     Planted{"ProtectTooEarlyReal", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}, true},
                     Planted{"GateAlwaysOpenReal", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"solo by grant"}, true},
+                    Planted{"EndNotTold", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}},
+                    Planted{"EndNotToldReal", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}, true},
+                    Planted{"EndNotToldChaos", Bug::kEndNotTold, Scenario::kChaos, {"nobody revives it"}},
+                    Planted{"EndToldTooEarly", Bug::kEndToldTooEarly, Scenario::kChaos, {"nobody revives it"}},
                     Planted{"GrantNotStored", Bug::kGrantNotStored, Scenario::kChaos, {"term rises", "run by grant"}}),
     [](const testing::TestParamInfo<Planted>& planted) { return std::string{planted.param.name}; });
 

@@ -49,9 +49,35 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   void set_counter(std::uint64_t value) { counter_ = value; }
   std::uint64_t counter() const { return counter_; }
   std::span<const std::byte> memory() const { return memory_; }
-  bool running() const { return !paused_ && !warm_; }
+  bool running() const { return !paused_ && !warm_ && !ended_; }
   // A secondary's machine: built, and no guest in it yet. restore() and resume() end that.
   void make_warm() { warm_ = true; }
+
+  // The guest ends by itself: it stands, and cannot be paused, until reboot() or accept_end().
+  void end_guest() {
+    US_CHECK(running());
+    ended_ = true;
+  }
+  void accept_end(std::string text) {
+    US_CHECK(!running());
+    ended_ = true;
+    end_ = std::move(text);
+  }
+  // Stands, with `boot_word` written over the start of every other page, as a kernel is loaded.
+  void reboot(std::uint64_t boot_word) {
+    US_CHECK(!running());
+    ended_ = warm_ = false;
+    end_.reset();
+    paused_ = true;
+    counter_ = 0;
+    for (std::size_t page = 0; page < page_count(); page += 2) touch(page * kPageSizeBytes, std::as_bytes(std::span{&boot_word, 1}));
+  }
+
+  // A write by the machine's owner, while the guest stands.
+  void host_write_u64(std::size_t offset, std::uint64_t value) {
+    US_CHECK(!running());
+    touch(offset, std::as_bytes(std::span{&value, 1}));
+  }
 
   // --- scripts
   void fail_next_pause(Error error) { pause_error_ = std::move(error); }
@@ -101,7 +127,8 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   }
   Result<void> pause(Duration) override {
     if (auto error = std::exchange(pause_error_, std::nullopt)) return std::move(*error);
-    US_CHECK(running());
+    if (ended_ && !end_) return Error{ErrorCode::kUnavailable, "the guest has ended"};
+    US_CHECK(running() || end_);
     paused_ = true;
     ++pauses_;
     return {};
@@ -130,11 +157,13 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   }
   Result<void> resume() override {
     if (auto error = std::exchange(resume_error_, std::nullopt)) return std::move(*error);
+    if (ended_) return Error{ErrorCode::kUnavailable, "the guest has ended"};
     paused_ = false;
     warm_ = false;
     return {};
   }
   bool paused() const override { return paused_; }
+  std::optional<std::string> ended() const override { return end_; }
 
   Result<void> check_state(std::span<const std::byte> state) const override {
     if (refusal_) return Error{ErrorCode::kRefused, *refusal_};
@@ -177,6 +206,8 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   bool tracking_ = false;
   bool paused_ = false;
   bool warm_ = false;
+  bool ended_ = false;
+  std::optional<std::string> end_;
   std::size_t pauses_ = 0;
   std::optional<std::size_t> written_by_save_;
   std::optional<std::string> refusal_;

@@ -3,6 +3,7 @@ target_sources(understudy_vmm PRIVATE
   device_manager.cpp
   devices/power/power.cpp
   devices/serial/serial.cpp
+  devices/pvpanic/pvpanic.cpp
   devices/virtio/virtqueue.cpp
   devices/virtio/virtio_mmio.cpp
   devices/virtio/virtio_mmio_registers.cpp
@@ -21,6 +22,7 @@ target_sources(understudy_vmm PRIVATE
 understudy_schemas(understudy_vmm
   vmm/devices/power/state.capnp
   vmm/devices/serial/state.capnp
+  vmm/devices/pvpanic/state.capnp
   vmm/devices/virtio/state.capnp
   vmm/devices/net/state.capnp
   vmm/devices/blk/state.capnp

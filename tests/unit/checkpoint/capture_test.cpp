@@ -39,6 +39,7 @@ class RecordingMachine final : public CheckpointSource {
   }
   Result<void> resume() override { return step("resume", 40us), inner_.resume(); }
   bool paused() const override { return inner_.paused(); }
+  std::optional<std::string> ended() const override { return std::nullopt; }
 
   mutable std::vector<std::string> calls;
 

@@ -227,6 +227,34 @@ TEST(ManifestTest, TheDigestOfVersion1IsFixed) {
   EXPECT_EQ(digest.close(Term{7}, Epoch{8}, Epoch{6}, state).digest, kDigestOfVersion1);
 }
 
+TEST(ManifestTest, AnEndIsCoveredByTheDigest) {
+  const EpochDigest digest;
+  const auto close = [&](std::string_view ended) { return digest.close(Term{7}, Epoch{8}, Epoch{6}, {}, ended); };
+  EXPECT_EQ(close("").digest, digest.close(Term{7}, Epoch{8}, Epoch{6}, {}).digest) << "a guest that lives is told as in the first release";
+  EXPECT_NE(close("off").digest, close("").digest);
+  EXPECT_NE(close("off").digest, close("of").digest);
+  const auto back = decode_manifest(encode_manifest(close("off")));
+  ASSERT_TRUE(back) << back.error().text();
+  EXPECT_EQ(back->ended, "off");
+  EXPECT_EQ(close("a\nb\x7f").ended, "a?b?");
+  EXPECT_EQ(close(std::string(1000, 'x')).ended.size(), kMaxEndBytes);
+  Manifest wild = close("off");
+  wild.ended = "a\nb";
+  EXPECT_FALSE(decode_manifest(encode_manifest(wild)));
+  wild.ended = std::string(kMaxEndBytes + 1, 'x');
+  EXPECT_FALSE(decode_manifest(encode_manifest(wild)));
+}
+
+TEST_F(RestoreTest, AnEndThatWasAddedOnTheWayIsRefused) {
+  ASSERT_TRUE(stage.add(pages({1, 5}, 0, 3)));
+  ASSERT_TRUE(stage.add(write(512, 1)));
+  Manifest manifest = manifest_of_two_parts();
+  manifest.ended = "off";
+  const auto verified = stage.verify(manifest, state, target);
+  ASSERT_FALSE(verified);
+  EXPECT_THAT(verified.error().text(), HasSubstr("digest"));
+}
+
 TEST(ManifestTest, RefusesAnotherVersionAndNonsense) {
   const auto with = [](std::uint16_t version, std::uint64_t epoch, std::uint64_t base) {
     return decode_manifest(flat_message::write<schema::Manifest>([&](schema::Manifest::Builder out) {

@@ -97,6 +97,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"bad role", "\"secondary\"", "\"master\"", "[pair] initial_role: expected \"primary\" or \"secondary\""},
       {"bad endpoint", "tcp://10.77.2.3:7003", "10.77.2.3:7003", "[witness] endpoint: expected an endpoint like"},
       {"not TOML", "[pair]", "[pair", "b.toml:1: not TOML"},
+      {"bad wish", "vcpus = 2", "on_reset = \"nothing\"", "b.toml:10: [vm] on_reset: expected \"reboot\" or \"stop\", found \"nothing\""},
+      {"bad panic", "vcpus = 2", "on_panic = \"pray\"", "[vm] on_panic: expected \"reboot\", \"nothing\" or \"stop\", found \"pray\""},
       {"takeover too soon", "epoch_ms = 20", "takeover_after_ms = 100",
        "[timing] takeover_after_ms: expected at least three times heartbeat_ms"},
       {"disk as table", "[[disk]]", "[disk]", "expected [[disk]] tables"},
@@ -110,6 +112,26 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
     EXPECT_EQ(config.error().code(), ErrorCode::kInvalid);
     EXPECT_EQ(config.error().text().find('\n'), std::string::npos) << "one line";
   }
+}
+
+TEST(Config, SaysWhatBecomesOfAGuestThatEnds) {
+  const auto usual = parse_config(kWhole, "b.toml");
+  ASSERT_TRUE(usual);
+  EXPECT_EQ(usual->vm.restart.on_reset, OnEnd::kReboot);
+  EXPECT_EQ(usual->vm.restart.on_crash, OnEnd::kReboot);
+  EXPECT_EQ(usual->vm.restart.on_panic, OnEnd::kReboot);
+  const auto config = parse_config(replaced("vcpus = 2", R"(on_reset = "stop"
+on_crash = "stop"
+on_panic = "nothing"
+max_crashes = 5
+crash_window_s = 60)"),
+                                   "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->vm.restart.on_reset, OnEnd::kStop);
+  EXPECT_EQ(config->vm.restart.on_crash, OnEnd::kStop);
+  EXPECT_EQ(config->vm.restart.on_panic, OnEnd::kNothing);
+  EXPECT_EQ(config->vm.restart.max_crashes, 5u);
+  EXPECT_EQ(config->vm.restart.crash_window, std::chrono::seconds{60});
 }
 
 TEST(Config, OptionalTablesMayBeAbsent) {

@@ -27,6 +27,7 @@ Heartbeat full() {
   out.committed = {Term{14}, Epoch{17}};
   out.eligible_peer = Incarnation{18};
   out.guest_stopped = true;
+  out.guest = "the guest powered off";
   out.handover = HandoverOffer{Term{15}, {Term{15}, Epoch{19}}};
   out.refusal = "no";
   out.evidence = {{ProbePath::kServiceNic, Health::kFailed, std::chrono::milliseconds{20}, "eth1: no carrier"},
@@ -56,6 +57,7 @@ TEST(HeartbeatCodec, CarriesEveryField) {
   EXPECT_EQ(out->committed, in.committed);
   EXPECT_EQ(out->eligible_peer, in.eligible_peer);
   EXPECT_EQ(out->guest_stopped, in.guest_stopped);
+  EXPECT_EQ(out->guest, in.guest);
   EXPECT_EQ(out->handover, in.handover);
   EXPECT_EQ(out->refusal, in.refusal);
   ASSERT_EQ(out->evidence.size(), 2U);

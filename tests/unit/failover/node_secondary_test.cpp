@@ -187,14 +187,6 @@ TEST_F(NodeTakeover, AFencedPrimaryIsTakenOverAtOnce) {
   EXPECT_TRUE(bench.ever<action::ReadArbiter>());
 }
 
-TEST_F(NodeTakeover, AGuestThatStoppedByItselfIsNotRevived) {
-  bench.saying.guest_stopped = true;
-  bench.hear();
-  bench.speaking = false;
-  bench.run(3000);
-  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
-}
-
 TEST_F(NodeTakeover, OnesOwnStopIsNoSilence) {
   bench.jump(10'000);
   bench.feed(input::Tick{});

@@ -104,6 +104,14 @@ TEST_F(RocksDbStoreTest, RemembersOverAReopen) {
   EXPECT_EQ(*store->committed(), (CommittedEpoch{Term{6}, Epoch{4812}}));
 }
 
+TEST_F(RocksDbStoreTest, RemembersHowTheGuestEndedUntilItLives) {
+  EXPECT_EQ(*open()->end(), "");
+  ASSERT_TRUE(open()->put_end("the guest powered off at noon"));
+  EXPECT_EQ(*open()->end(), "the guest powered off at noon");
+  ASSERT_TRUE(open()->put_end(""));
+  EXPECT_EQ(*open()->end(), "");
+}
+
 TEST_F(RocksDbStoreTest, SurvivesAKilledProcess) {
   // Nothing is flushed or closed on the way out. (The page cache survives; what sync adds to that is the file system's.)
   const pid_t child = start_other_process("die", STDOUT_FILENO);

@@ -55,12 +55,16 @@ struct PrimaryLog final : PrimaryEvents {
 struct SecondaryLog final : SecondaryEvents {
   void session_up(Session session, Term, Incarnation) override { ups.push_back(session); }
   void image_overwritten() override { ++overwritten; }
-  void epoch_committed(Session, CommittedEpoch at) override { committed.push_back(at); }
+  void epoch_committed(Session, CommittedEpoch at, const std::string& how) override {
+    committed.push_back(at);
+    ended = how;
+  }
   void activity() override { ++activities; }
   void session_broken(const std::string& reason) override { broken.push_back(reason); }
 
   std::vector<Session> ups;
   std::vector<CommittedEpoch> committed;
+  std::string ended;  // of the latest
   std::vector<std::string> broken;
   std::size_t overwritten = 0;
   std::size_t activities = 0;

@@ -37,8 +37,8 @@ TEST(DeviceManager, PlacesDevicesInOrder) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   DeviceManager& manager = **made;
-  EXPECT_EQ(manager.device_ids(), (std::vector<std::string>{"serial0", "power0", "net0:52:54:00:12:34:56", "blk0:1048576", "blk1:65536:ro",
-                                                            "rng0", "balloon0", "rtc0"}));
+  EXPECT_EQ(manager.device_ids(), (std::vector<std::string>{"serial0", "power0", "pvpanic0", "net0:52:54:00:12:34:56", "blk0:1048576",
+                                                            "blk1:65536:ro", "rng0", "balloon0", "rtc0"}));
   EXPECT_EQ(manager.kernel_command_line(),
             " virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0002000:7"
             " virtio_mmio.device=4K@0xd0003000:10 virtio_mmio.device=4K@0xd0004000:11");
@@ -68,7 +68,7 @@ TEST(DeviceManager, NamesWhatTheOtherNodesNetworkMustHaveAlike) {
   config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>(false), .queue_pairs = 4});
   const auto made = DeviceManager::create(std::move(config), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
-  EXPECT_EQ((*made)->device_ids()[2], "net0:52:54:00:12:34:56:4-queue-pairs:tap-without-offloads");
+  EXPECT_EQ((*made)->device_ids()[3], "net0:52:54:00:12:34:56:4-queue-pairs:tap-without-offloads");
   EXPECT_EQ((*made)->notifications().size(), 13u);
 }
 
@@ -77,21 +77,23 @@ TEST(DeviceManager, NamesForTheFirmwareWhatNoGuestFindsByItself) {
   const auto made = DeviceManager::create(two_disks_and_a_nic(), rig.memory, rig.loop());
   ASSERT_TRUE(made) << made.error().text();
   const auto& nodes = (*made)->device_nodes();
-  ASSERT_EQ(nodes.size(), 7u);
+  ASSERT_EQ(nodes.size(), 8u);
   EXPECT_EQ(nodes[0].hardware_id, "PNP0501");
   EXPECT_EQ(nodes[0].ports->start, 0x3F8);
   EXPECT_EQ(nodes[0].ports->count, 8);
   EXPECT_EQ(nodes[0].gsi, 4u);
+  EXPECT_EQ(nodes[1].hardware_id, "QEMU0001");
+  EXPECT_EQ(nodes[1].ports->start, 0x505);
   const std::uint32_t gsis[] = {5, 6, 7, 10, 11};
   for (std::uint32_t i = 0; i < 5; ++i) {
-    EXPECT_EQ(nodes[1 + i].hardware_id, "LNRO0005");
-    EXPECT_EQ(nodes[1 + i].memory->start.raw(), 0xD000'0000 + 0x1000 * i);
-    EXPECT_EQ(nodes[1 + i].memory->bytes, 0x1000u);
-    EXPECT_EQ(nodes[1 + i].gsi, gsis[i]);
+    EXPECT_EQ(nodes[2 + i].hardware_id, "LNRO0005");
+    EXPECT_EQ(nodes[2 + i].memory->start.raw(), 0xD000'0000 + 0x1000 * i);
+    EXPECT_EQ(nodes[2 + i].memory->bytes, 0x1000u);
+    EXPECT_EQ(nodes[2 + i].gsi, gsis[i]);
   }
-  EXPECT_EQ(nodes[6].hardware_id, "PNP0B00");
-  EXPECT_EQ(nodes[6].ports->start, 0x70);
-  EXPECT_EQ(nodes[6].gsi, 8u);
+  EXPECT_EQ(nodes[7].hardware_id, "PNP0B00");
+  EXPECT_EQ(nodes[7].ports->start, 0x70);
+  EXPECT_EQ(nodes[7].gsi, 8u);
 }
 
 TEST(DeviceManager, HasInterruptsForManyDevicesButNotForAll) {

@@ -18,6 +18,7 @@
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/net/wire.h"
 #include "vmm/devices/power/power.h"
+#include "vmm/devices/pvpanic/pvpanic.h"
 #include "vmm/devices/rng/rng.h"
 #include "vmm/devices/rtc/rtc.h"
 #include "vmm/devices/serial/serial.h"
@@ -113,6 +114,20 @@ class PowerSpecimen final : public Specimen {
 
  private:
   Power power_{"power0", *InterruptLine::create()};
+};
+
+class PvpanicSpecimen final : public Specimen {
+ public:
+  Device& device() override { return pvpanic_; }
+  bool step(unsigned number) override {
+    if (number > 6) return false;
+    const auto bits = static_cast<std::byte>(number % Pvpanic::kKnown + 1);
+    pvpanic_.write(0, {&bits, 1});
+    return true;
+  }
+
+ private:
+  Pvpanic pvpanic_{"pvpanic0", {}};
 };
 
 class VirtioSpecimen : public Specimen {
@@ -337,10 +352,10 @@ template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {{"power", make_specimen<PowerSpecimen>}, {"serial", make_specimen<SerialSpecimen>},
-                                                {"net", make_specimen<NetSpecimen>},     {"blk", make_specimen<BlkSpecimen>},
-                                                {"rng", make_specimen<RngSpecimen>},     {"balloon", make_specimen<BalloonSpecimen>},
-                                                {"rtc", make_specimen<RtcSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {
+    {"power", make_specimen<PowerSpecimen>}, {"serial", make_specimen<SerialSpecimen>}, {"pvpanic", make_specimen<PvpanicSpecimen>},
+    {"net", make_specimen<NetSpecimen>},     {"blk", make_specimen<BlkSpecimen>},       {"rng", make_specimen<RngSpecimen>},
+    {"balloon", make_specimen<BalloonSpecimen>}, {"rtc", make_specimen<RtcSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {

@@ -10,8 +10,8 @@ endforeach()
 
 understudy_test(NAME unit_vmm_devices
   SOURCES bus_test.cpp device_serial_test.cpp virtio_queue_test.cpp virtio_mmio_test.cpp device_net_test.cpp device_net_control_test.cpp
-          device_net_offload_test.cpp device_blk_test.cpp device_blk_state_test.cpp device_power_test.cpp device_rng_test.cpp
-          device_balloon_test.cpp device_rtc_test.cpp device_manager_test.cpp device_suite_test.cpp
+          device_net_offload_test.cpp device_blk_test.cpp device_blk_state_test.cpp device_power_test.cpp device_pvpanic_test.cpp
+          device_rng_test.cpp device_balloon_test.cpp device_rtc_test.cpp device_manager_test.cpp device_suite_test.cpp
   LINK test_devices)
 target_compile_definitions(unit_vmm_devices PRIVATE UNDERSTUDY_DEVICES_FOLDER="${PROJECT_SOURCE_DIR}/vmm/devices"
   UNDERSTUDY_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden")
