@@ -8,6 +8,7 @@
 
 #include "net/base/clock.h"
 #include "net/base/result.h"
+#include "tests/lab/guest_service.h"
 #include "tests/lab/lab_pair.h"
 #include "tests/lab/outcome.h"
 
@@ -15,7 +16,7 @@ namespace understudy::lab {
 
 struct DemoOptions {
   Fault fault = Fault::kKill;
-  LabPair::Options pair;
+  LabPair::Options pair;                       // its guest image is filled in from the service
   Duration before = std::chrono::seconds{4};   // under load, before the fault
   Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
   Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
@@ -24,8 +25,8 @@ struct DemoOptions {
 class Demo {
  public:
   // `say`: one line of progress.
-  Demo(const Clock& clock, DemoOptions options, std::function<void(const std::string&)> say)
-      : clock_{clock}, options_{std::move(options)}, say_{std::move(say)} {}
+  Demo(const Clock& clock, DemoOptions options, std::unique_ptr<GuestService> service, std::function<void(const std::string&)> say)
+      : clock_{clock}, options_{std::move(options)}, say_{std::move(say)}, service_{std::move(service)} {}
 
   // An error: the run could not be made or judged. Inside tests/lab/lab, from its first network namespace.
   Result<Outcome> run();
@@ -36,11 +37,14 @@ class Demo {
   Result<void> stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const;
   Result<void> strike_and_watch(Outcome& outcome);
   void wait_until_settled(Outcome& outcome) const;
+  // A duration as it is on the usual machine, on this one.
+  Duration here(Duration usual) const { return usual * options_.pair.slowness; }
 
   const Clock& clock_;
   const DemoOptions options_;
   const std::function<void(const std::string&)> say_;
   std::unique_ptr<LabPair> pair_;
+  const std::unique_ptr<GuestService> service_;
 };
 
 }  // namespace understudy::lab

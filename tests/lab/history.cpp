@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -168,6 +169,15 @@ HistoryFindings judge_history(std::span<const AcknowledgedReply> replies, std::u
   Judge judge{unanswered};
   for (const auto& acknowledged : replies) judge.take(acknowledged);
   return judge.finish();
+}
+
+std::vector<Instant> acknowledgement_times(std::span<const AcknowledgedReply> replies) {
+  std::vector<Instant> times;
+  std::set<std::pair<std::uint32_t, std::uint64_t>> answered;
+  for (const auto& acknowledged : replies) {
+    if (answered.emplace(acknowledged.reply.client, acknowledged.reply.id).second) times.push_back(acknowledged.received_at);
+  }
+  return times;
 }
 
 }  // namespace understudy::lab

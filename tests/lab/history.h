@@ -36,4 +36,7 @@ struct HistoryFindings {
 // been executed all the same.
 HistoryFindings judge_history(std::span<const AcknowledgedReply> replies, std::uint64_t unanswered);
 
+// When each request was answered first, in that order: a repeated reply is no further acknowledgement.
+std::vector<Instant> acknowledgement_times(std::span<const AcknowledgedReply> replies);
+
 }  // namespace understudy::lab

@@ -2,44 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <cerrno>
 #include <poll.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "tests/lab/netns.h"
+#include "tests/lab/client_socket.h"
 
 namespace understudy::lab {
 
-namespace {
-
-Result<UniqueFd> open_socket(const std::string& network_namespace, Ipv4Address server) {
-  // A thread of its own enters the namespace: the caller stays where it is, and the socket remembers where it was opened.
-  Result<UniqueFd> opened = Error{ErrorCode::kFailed, "not run"};
-  std::thread{[&] {
-    opened = [&]() -> Result<UniqueFd> {
-      US_TRY(enter_namespace(network_namespace));
-      UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-      if (!socket) return Error::from_errno("open the client's UDP socket");
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_port = htons(guest::kKvPort);
-      std::memcpy(&address.sin_addr, server.octets.data(), server.octets.size());
-      if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
-        return Error::from_errno("connect the client to " + server.text());
-      return socket;
-    }();
-  }}.join();
-  return opened;
-}
-
-}  // namespace
-
 Result<std::unique_ptr<KvClient>> KvClient::start(const Clock& clock, const std::string& network_namespace, Ipv4Address server,
                                                   const Workload::Options& options) {
-  US_ASSIGN(auto socket, open_socket(network_namespace, server));
+  US_ASSIGN(auto socket, open_client_socket(network_namespace, Transport::kUdp, server, guest::kKvPort));
   std::unique_ptr<KvClient> client{new KvClient{clock, std::move(socket), options}};
   client->thread_ = std::thread{[raw = client.get()] { raw->run(); }};
   return client;

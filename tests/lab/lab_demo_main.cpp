@@ -3,11 +3,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "tests/lab/demo.h"
+#include "tests/lab/kv_guest.h"
+#include "tests/lab/linux_guest.h"
 #include "tests/lab/report.h"
 
 namespace understudy::lab {
@@ -22,9 +25,23 @@ int fail(const std::string& text) {
   return kNotRun;
 }
 
-int run(const DemoOptions& options, const std::string& json_file, bool verbose) {
+struct GuestChoice {
+  std::string kind = "test";
+  std::string test_options = KvGuest::Options{}.guest_options;
+  std::filesystem::path linux_files;  // empty: beside the folder of the programs
+};
+
+std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, const LabPair::Options& pair) {
+  if (choice.kind == "linux") {
+    const auto files = choice.linux_files.empty() ? pair.programs.parent_path() / "linux" : choice.linux_files;
+    return std::make_unique<LinuxGuest>(clock, LinuxGuest::Options{.files = files, .slowness = pair.slowness});
+  }
+  return std::make_unique<KvGuest>(clock, KvGuest::Options{.programs = pair.programs, .guest_options = choice.test_options});
+}
+
+int run(const DemoOptions& options, const GuestChoice& guest, const std::string& json_file, bool verbose) {
   const MonotonicClock clock;
-  Demo demo{clock, options, [](const std::string& line) {
+  Demo demo{clock, options, make_service(clock, guest, options.pair), [](const std::string& line) {
               std::printf("demo: %s\n", line.c_str());
               std::fflush(stdout);
             }};
@@ -49,13 +66,18 @@ int dispatch(int argc, char** argv) {
   bool verbose = false;
   bool brief = false;
   DemoOptions options;
+  GuestChoice guest;
   app.add_option("--fault", fault_name, "what is done to host-a")
       ->check(CLI::IsMember({"kill", "freeze", "nic", "partition", "switchover"}));
   app.add_option("--json", json_file, "also write the report there, as JSON");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
   app.add_option("--vcpus", options.pair.vcpus, "of the guest")->check(CLI::Range(1, 8));
-  app.add_option("--guest-options", options.pair.guest_options, "more words for the guest's command line");
+  app.add_option("--guest", guest.kind, "the test guest, or Linux with Redis and nginx")->check(CLI::IsMember({"test", "linux"}));
+  app.add_option("--guest-options", guest.test_options, "more words for the test guest's command line");
+  app.add_option("--linux-files", guest.linux_files, "the folder that tests/guest/linux/build filled; else ../linux beside the programs");
+  app.add_option("--slowness", options.pair.slowness, "this machine is so many times slower than usual: every duration is as much longer")
+      ->check(CLI::Range(1, 100));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -72,7 +94,7 @@ int dispatch(int argc, char** argv) {
   options.pair.folder = folder;
   std::error_code ignored;
   options.pair.programs = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  return run(options, json_file, verbose);
+  return run(options, guest, json_file, verbose);
 }
 
 }  // namespace

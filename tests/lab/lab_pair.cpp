@@ -1,6 +1,7 @@
 #include "tests/lab/lab_pair.h"
 
 #include <fstream>
+#include <iterator>
 #include <thread>
 
 #include <fmt/format.h>
@@ -9,8 +10,8 @@ namespace understudy::lab {
 
 namespace {
 
-constexpr std::uintmax_t kDiskBytes = std::uintmax_t{64} << 20;
 constexpr auto kBothNodes = {NodeId::kA, NodeId::kB};
+constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 
 Result<void> write_file(const std::filesystem::path& path, const std::string& text) {
@@ -23,7 +24,7 @@ Result<void> write_file(const std::filesystem::path& path, const std::string& te
 }  // namespace
 
 Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options options) {
-  for (const char* const program : {"understudyd", "understudy", "understudy-test-guest.elf"}) {
+  for (const char* const program : {"understudyd", "understudy"}) {
     if (!std::filesystem::exists(options.programs / program))
       return Error{ErrorCode::kNotFound, fmt::format("{} is not in {}: run deploy/setup", program, options.programs.string())};
   }
@@ -53,12 +54,29 @@ std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / 
 Result<void> LabPair::write_files() const {
   for (const NodeId id : kBothNodes) {
     US_TRY(write_file(options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".toml"), configuration(id)));
-    US_TRY(write_file(disk(id), ""));
-    std::error_code failed;
-    std::filesystem::resize_file(disk(id), kDiskBytes, failed);
-    if (failed) return Error{ErrorCode::kFailed, fmt::format("make disk {}: {}", disk(id).string(), failed.message())};
+    US_TRY(make_disk(id));
   }
   return {};
+}
+
+Result<void> LabPair::make_disk(NodeId id) const {
+  const auto& guest = options_.guest;
+  if (!guest.disk.empty()) {
+    // By the tool, since it leaves holes where the image has zeros: the lab's files take up memory.
+    const auto copied = run_command(clock_, {"cp", "--sparse=always", guest.disk.string(), disk(id).string()}, kCopyDeadline);
+    if (!copied) return copied.error();
+    return {};
+  }
+  US_TRY(write_file(disk(id), ""));
+  std::error_code failed;
+  std::filesystem::resize_file(disk(id), guest.disk_bytes, failed);
+  if (failed) return Error{ErrorCode::kFailed, fmt::format("make disk {}: {}", disk(id).string(), failed.message())};
+  return {};
+}
+
+std::string LabPair::log(NodeId id) const {
+  std::ifstream file{options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".log"), std::ios::binary};
+  return {std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
 }
 
 std::string LabPair::configuration(NodeId id) const {
@@ -70,14 +88,18 @@ std::string LabPair::configuration(NodeId id) const {
                                  id == NodeId::kA ? "primary" : "secondary");
   // A guest that crashes is a checkpoint that was torn: it is not to hide behind a reboot.
   text += fmt::format(
-      "[vm]\nkernel = \"{}\"\ncmdline = \"mode=kv ip={} {}\"\nmemory_mib = 64\nvcpus = {}\non_reset = \"stop\"\non_crash = \"stop\"\n\n",
-      (options_.programs / "understudy-test-guest.elf").string(), kGuestIp.text(), options_.guest_options, options_.vcpus);
+      "[vm]\nkernel = \"{}\"\ncmdline = \"{}\"\nmemory_mib = {}\nvcpus = {}\non_reset = \"stop\"\non_crash = \"stop\"\n\n",
+      options_.guest.kernel.string(), options_.guest.command_line, options_.guest.memory_mib, options_.vcpus);
   text += fmt::format("[net]\ntap = \"tap-guest\"\nmac = \"{}\"\nguest_ip = \"{}\"\nservice_nic = \"svc0\"\n\n", kGuestMac.text(),
                       kGuestIp.text());
   text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
+  if (options_.slowness > 1)
+    text += fmt::format(
+        "[timing]\nepoch_ms = {}\npause_deadline_ms = {}\nheartbeat_ms = {}\nsolo_after_ms = {}\ntakeover_after_ms = {}\n\n",
+        25 * options_.slowness, 500 * options_.slowness, 50 * options_.slowness, 250 * options_.slowness, 400 * options_.slowness);
   text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));
   return text;
 }

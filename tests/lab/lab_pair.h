@@ -13,6 +13,7 @@
 #include "net/base/ids.h"
 #include "net/base/result.h"
 #include "tests/lab/child.h"
+#include "tests/lab/guest_service.h"
 #include "tests/lab/node_status.h"
 
 namespace understudy::lab {
@@ -20,18 +21,19 @@ namespace understudy::lab {
 inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
 inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
 
-// The machines' names, by NodeId, which are also those of their network namespaces.
+// The machines' names, which are also those of their network namespaces; the hosts' by NodeId.
 inline const std::array<std::string, 2> kHosts{"host-a", "host-b"};
+inline constexpr const char* kClientMachine = "client";
 
 class LabPair {
  public:
   struct Options {
-    std::filesystem::path programs;  // holds understudyd, understudy and the test guest
+    std::filesystem::path programs;  // holds understudyd and understudy
     std::filesystem::path folder;    // empty; for everything that the pair writes
+    GuestImage guest;
     unsigned vcpus = 2;
-    // More words for the guest's command line. Beside its service it tortures memory on every further vCPU: a torn or mixed checkpoint
-    // stops it.
-    std::string guest_options = "background=torture duty_percent=10";
+    // The daemons' timing is multiplied by it: for a machine that is so many times slower than the usual ones.
+    unsigned slowness = 1;
   };
   // Writes configurations and two equal disks, and starts witness and nodes, host-a as primary.
   static Result<std::unique_ptr<LabPair>> start(const Clock& clock, Options options);
@@ -46,12 +48,15 @@ class LabPair {
 
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   std::filesystem::path disk(NodeId id) const;
+  // What that node's daemon wrote so far.
+  std::string log(NodeId id) const;
   // Everything that the three daemons wrote, with headings.
   std::string logs(std::size_t lines_each) const;
 
  private:
   LabPair(const Clock& clock, Options options) : clock_{clock}, options_{std::move(options)} {}
   Result<void> write_files() const;
+  Result<void> make_disk(NodeId id) const;
   std::string configuration(NodeId id) const;
   Result<std::unique_ptr<Child>> start_daemon(const std::string& host, std::vector<std::string> arguments) const;
 

@@ -1,7 +1,6 @@
 #include "tests/lab/outcome.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -46,6 +45,10 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   against(outcome.frames_missed > 0, fmt::format("the wire tap missed {} frames, so it proves nothing", outcome.frames_missed));
   against(!outcome.background.empty(), outcome.background);
 
+  if (outcome.linux_guest) {
+    for (auto& sentence : shortcomings(*outcome.linux_guest)) against(true, std::move(sentence));
+  }
+
   const auto last = survivor(outcome);
   against(!last, "not exactly one host says at the end that it runs the guest");
   if (last) {
@@ -80,13 +83,11 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
   return entries;
 }
 
-void summarize_replies(Outcome& outcome, std::span<const AcknowledgedReply> replies, Instant reading_back_since) {
+void summarize_replies(Outcome& outcome, std::span<const Instant> answered_at, Instant reading_back_since) {
   // After a change of hosts the client is served again from the first frame of the new one; without one, after the longest silence.
   std::optional<Instant> previous;
   Duration longest_from_fault{};
-  std::set<std::pair<std::uint32_t, std::uint64_t>> answered;
-  for (const auto& [request, reply, sent_at, received_at] : replies) {
-    if (!answered.emplace(reply.client, reply.id).second) continue;  // a repeated reply is no further acknowledgement
+  for (const Instant received_at : answered_at) {
     ++(received_at < outcome.fault_at ? outcome.acknowledged_before : outcome.acknowledged_after);
     if (outcome.thawed_at && received_at > *outcome.thawed_at) ++outcome.acknowledged_after_thaw;
     if (previous && *previous < reading_back_since) {

@@ -6,12 +6,14 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "net/base/clock.h"
 #include "tests/lab/fault.h"
 #include "tests/lab/history.h"
+#include "tests/lab/linux_findings.h"
 #include "tests/lab/node_status.h"
 #include "tests/lab/speakers.h"
 
@@ -43,7 +45,8 @@ struct Outcome {
   std::array<std::optional<NodeStatus>, 2> statuses;  // at the end, by NodeId
   std::uint64_t log_records_missing = 0;              // acknowledged changes that are not on the disk of the host that runs the guest
   std::uint64_t log_records_checked = 0;
-  std::string background;  // what else went wrong, a sentence; empty: nothing
+  std::optional<LinuxFindings> linux_guest;  // of a Linux guest
+  std::string background;                    // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.
@@ -55,7 +58,8 @@ std::vector<std::string> shortcomings(const Outcome& outcome);
 // The fault, what both nodes recorded after it, and what wire and client saw, in order of time.
 std::vector<TimelineEntry> timeline(const Outcome& outcome);
 
-// Fills in what follows from the replies: counts, longest silence while changes were asked for, first reply after the fault.
-void summarize_replies(Outcome& outcome, std::span<const AcknowledgedReply> replies, Instant reading_back_since);
+// Fills in what follows from when requests were answered, in that order: counts, longest silence while changes were asked for, first reply
+// after the fault.
+void summarize_replies(Outcome& outcome, std::span<const Instant> answered_at, Instant reading_back_since);
 
 }  // namespace understudy::lab

@@ -73,6 +73,68 @@ const Case kCases[] = {
 };
 INSTANTIATE_TEST_SUITE_P(All, Shortcoming, testing::ValuesIn(kCases), [](const auto& one) { return std::string{one.param.name}; });
 
+LinuxFindings good_linux() {
+  LinuxFindings findings;
+  findings.pages_before = findings.pages_after = 10;
+  findings.kernel_log = {.whole = true, .lines = 1, .complaints = {}, .at_rest = true};
+  return findings;
+}
+
+struct LinuxCase {
+  const char* name;
+  std::function<void(LinuxFindings&)> spoil;
+  const char* sentence;
+};
+class LinuxShortcoming : public testing::TestWithParam<LinuxCase> {};
+
+TEST_P(LinuxShortcoming, IsNamed) {
+  auto outcome = good(Fault::kKill);
+  outcome.linux_guest = good_linux();
+  EXPECT_THAT(shortcomings(outcome), testing::IsEmpty());
+  GetParam().spoil(*outcome.linux_guest);
+  EXPECT_THAT(shortcomings(outcome), testing::ElementsAre(testing::HasSubstr(GetParam().sentence)));
+  EXPECT_THAT(report_as_text(outcome), testing::HasSubstr("verdict: BAD"));
+  EXPECT_THAT(report_as_json(outcome), testing::AllOf(testing::HasSubstr("\"good\": false"), testing::HasSubstr("\"linux\": {")));
+}
+
+const LinuxCase kLinuxCases[] = {
+    {"connection", [](LinuxFindings& f) { f.connection_ended = "read from Redis: reset"; }, "connection did not live: read from Redis"},
+    {"no_page_before", [](LinuxFindings& f) { f.pages_before = 0; }, "no web page came before"},
+    {"no_page_after", [](LinuxFindings& f) { f.pages_after = 0; }, "no web page came after"},
+    {"wrong_page",
+     [](LinuxFindings& f) {
+       f.pages_wrong = {"+3 ms from the fault: no answer", "x"};
+     },
+     "2 web pages did not come"},
+    {"power", [](LinuxFindings& f) { f.no_power_off = "it did not end within 30 s"; }, "did not power off: it did not end"},
+    {"file_system", [](LinuxFindings& f) { f.file_system = "Free blocks count wrong\nFix? no"; },
+     "not clean: Free blocks count wrong Fix?"},
+    {"not_at_rest", [](LinuxFindings& f) { f.kernel_log.at_rest = false; }, "not at rest"},
+    {"log_cut", [](LinuxFindings& f) { f.kernel_log.whole = false; }, "did not reach the console whole"},
+    {"complaint", [](LinuxFindings& f) { f.kernel_log.complaints = {"<0>[9.0] watchdog: BUG: soft lockup"}; }, "complained 1 times"},
+};
+INSTANTIATE_TEST_SUITE_P(All, LinuxShortcoming, testing::ValuesIn(kLinuxCases),
+                         [](const auto& one) { return std::string{one.param.name}; });
+
+TEST(LinuxFindings, PagesAreCountedByWhenTheyCame) {
+  const PageFetch fetches[] = {{at_ms(900), at_ms(950), ""}, {at_ms(990), at_ms(2100), ""}, {at_ms(2200), at_ms(2300), "no answer"}};
+  LinuxFindings findings;
+  count_pages(findings, fetches, at_ms(1000));
+  EXPECT_EQ(findings.pages_before, 1U);
+  EXPECT_EQ(findings.pages_after, 1U);  // begun before the fault, and whole after it
+  EXPECT_THAT(findings.pages_wrong, testing::ElementsAre("+1200 ms from the fault: no answer"));
+}
+
+TEST(CheckPage, OnlyTheWholePageWithStatus200IsRight) {
+  constexpr const char* kPage = "one\r\n\r\ntwo";
+  EXPECT_EQ(check_page("HTTP/1.1 200 OK\r\nServer: x\r\n\r\none\r\n\r\ntwo", kPage), "");
+  EXPECT_THAT(check_page("HTTP/1.1 200 OK\r\n\r\none\r\n\r\ntw", kPage), testing::HasSubstr("has 9 bytes and differs after 9"));
+  EXPECT_THAT(check_page("HTTP/1.1 200 OK\r\n\r\none\r\n\r\ntwO", kPage), testing::HasSubstr("differs after 9"));
+  EXPECT_THAT(check_page("HTTP/1.1 404 Not Found\r\n\r\none\r\n\r\ntwo", kPage), testing::HasSubstr("404"));
+  EXPECT_THAT(check_page("HTTP/1.1 200 OK\r\nServer", kPage), testing::HasSubstr("no whole head"));
+  EXPECT_THAT(check_page("", kPage), testing::HasSubstr("no whole head"));
+}
+
 TEST(Outcome, APartitionMayLeaveTheGuestWhereItIs) {
   auto outcome = good(Fault::kPartition);
   outcome.statuses = {node("solo"), node("secondary")};
@@ -94,7 +156,7 @@ TEST(Outcome, RepliesAreCountedAndTheSilenceIsMeasured) {
   outcome.speakers.changed_at = at_ms(1490);
   const AcknowledgedReply replies[] = {reply(1, 100),  reply(2, 990),  reply(2, 995), reply(3, 1005),
                                        reply(4, 1500), reply(5, 1600), reply(6, 9000)};
-  summarize_replies(outcome, replies, at_ms(1550));
+  summarize_replies(outcome, acknowledgement_times(replies), at_ms(1550));
   EXPECT_EQ(outcome.acknowledged_before, 2U);  // the repeated one counts once
   EXPECT_EQ(outcome.acknowledged_after, 4U);
   EXPECT_EQ(outcome.longest_silence, at_ms(990) - at_ms(100));  // what follows the reading back is not the service's silence
@@ -105,7 +167,7 @@ TEST(Outcome, WithoutAChangeOfHostsTheServiceIsBackAfterTheLongestSilence) {
   Outcome outcome;
   outcome.fault_at = at_ms(1000);
   const AcknowledgedReply replies[] = {reply(1, 990), reply(2, 1005), reply(3, 1300), reply(4, 1310)};
-  summarize_replies(outcome, replies, at_ms(5000));
+  summarize_replies(outcome, acknowledgement_times(replies), at_ms(5000));
   EXPECT_EQ(outcome.first_reply_after, at_ms(1300));
 }
 

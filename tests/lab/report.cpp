@@ -39,6 +39,30 @@ std::optional<double> between_ms(const Outcome& outcome, std::string_view from, 
   return to_ms(*second - *first);
 }
 
+std::string linux_as_text(const LinuxFindings& findings) {
+  const auto& log = findings.kernel_log;
+  std::string text;
+  text += fmt::format("  Redis client     {}\n",
+                      findings.connection_ended.empty() ? "one connection from first to last" : findings.connection_ended);
+  text += fmt::format("  web pages        {} before the fault, {} after, {} wrong\n", findings.pages_before, findings.pages_after,
+                      findings.pages_wrong.size());
+  text += fmt::format("  power-off        {}\n", findings.no_power_off.empty() ? "clean, on request" : findings.no_power_off);
+  text += fmt::format("  file system      {}\n", !findings.no_power_off.empty() ? "not checked"
+                                                 : findings.file_system.empty() ? "clean, says e2fsck -fn"
+                                                                                : findings.file_system);
+  text += fmt::format("  kernel's log     {} lines since the clients began, {} complaints\n", log.lines, log.complaints.size());
+  return text;
+}
+
+std::string linux_as_json(const LinuxFindings& findings) {
+  return fmt::format(
+      "  \"linux\": {{\"connectionLived\": {}, \"pagesBefore\": {}, \"pagesAfter\": {}, \"pagesWrong\": {},\n"
+      "    \"poweredOff\": {}, \"fileSystemClean\": {}, \"kernelLogLines\": {}, \"kernelComplaints\": {}}},\n",
+      findings.connection_ended.empty(), findings.pages_before, findings.pages_after, findings.pages_wrong.size(),
+      findings.no_power_off.empty(), findings.no_power_off.empty() && findings.file_system.empty(), findings.kernel_log.lines,
+      findings.kernel_log.complaints.size());
+}
+
 }  // namespace
 
 std::string report_as_text(const Outcome& outcome) {
@@ -52,6 +76,7 @@ std::string report_as_text(const Outcome& outcome) {
                       history.contradicted, history.executed_twice, outcome.unanswered);
   text += fmt::format("  on the disk      {} of {} acknowledged changes\n", outcome.log_records_checked - outcome.log_records_missing,
                       outcome.log_records_checked);
+  if (outcome.linux_guest) text += linux_as_text(*outcome.linux_guest);
   text += fmt::format("  longest silence  {:.0f} ms, as the client saw it\n", to_ms(outcome.longest_silence));
   const auto& hosts = outcome.speakers.hosts;
   text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,
@@ -94,13 +119,15 @@ std::string report_as_json(const Outcome& outcome) {
       "  \"lost\": {}, \"contradicted\": {}, \"executedTwice\": {},\n"
       "  \"disk\": {{\"checked\": {}, \"missing\": {}}},\n"
       "  \"wire\": {{\"hostA\": {}, \"hostB\": {}, \"late\": {}, \"lateCommitted\": {}, \"missed\": {}}},\n"
+      "{}"
       "  \"longestSilenceMs\": {:.3f},\n"
       "  \"faultToDetectedMs\": {}, \"faultToFirstPacketMs\": {}, \"restoreToFirstInstructionMs\": {},\n"
       "  \"timeline\": [{}\n  ]\n}}\n",
       json_text(name_of(outcome.fault)), against.empty(), against, last ? json_text(kHosts[static_cast<std::size_t>(*last)]) : "null",
       outcome.acknowledged_before, outcome.acknowledged_after, outcome.unanswered, history.lost, history.contradicted,
       history.executed_twice, outcome.log_records_checked, outcome.log_records_missing, speakers.hosts[0].frames, speakers.hosts[1].frames,
-      speakers.late, speakers.late_committed, outcome.frames_missed, to_ms(outcome.longest_silence),
+      speakers.late, speakers.late_committed, outcome.frames_missed,
+      outcome.linux_guest ? linux_as_json(*outcome.linux_guest) : std::string{}, to_ms(outcome.longest_silence),
       optional_ms(between_ms(outcome, "fault", "detected")), optional_ms(between_ms(outcome, "fault", "first packet")),
       optional_ms(between_ms(outcome, "granted", "first-instruction")), events);
 }

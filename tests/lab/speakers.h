@@ -25,7 +25,7 @@ struct SpeakerFindings {
   };
   std::array<Host, 2> hosts;          // by NodeId
   std::uint64_t late = 0;             // from a host after another one spoke: two hosts answered
-  std::uint64_t late_committed = 0;   // the same, yet a repetition of a committed reply
+  std::uint64_t late_committed = 0;   // the same, yet a repetition of what was committed
   std::optional<Instant> changed_at;  // the first frame of the second speaker
   std::vector<std::string> examples;  // the first few late frames, a sentence each
 };
@@ -33,9 +33,9 @@ struct SpeakerFindings {
 // A stop between the check and the write lets out the frame under way; a second one shows a gate that did not look.
 inline constexpr std::uint64_t kMaxFramesUnderWay = 1;
 
-// `frames` in any order. `is_committed` tells whether a reply is, byte for byte, one that the client holds as acknowledged. A host speaks
-// once; one that speaks again after its successor is late, whatever the reason.
-SpeakerFindings judge_speakers(std::span<const GuestFrame> frames, const std::function<bool(const guest::KvReply&)>& is_committed);
+// `frames` in any order. `is_committed` tells whether a late frame says, byte for byte, nothing but what the client holds anyway. A host
+// speaks once; one that speaks again after its successor is late, whatever the reason.
+SpeakerFindings judge_speakers(std::span<const GuestFrame> frames, const std::function<bool(const GuestFrame&)>& is_committed);
 
 inline bool spoke_one_at_a_time(const SpeakerFindings& findings) {
   return findings.late == 0 && findings.late_committed <= kMaxFramesUnderWay;

@@ -12,7 +12,7 @@ namespace {
 constexpr MacAddress kGuest{{0x52, 0x54, 0, 0x77, 0, 0x10}};
 
 GuestFrame frame(std::int64_t at_ms, NodeId host, std::optional<std::uint64_t> sequence = std::nullopt) {
-  GuestFrame out{.at = Instant{Duration{at_ms * 1'000'000}}, .host = host, .reply = std::nullopt};
+  GuestFrame out{.at = Instant{Duration{at_ms * 1'000'000}}, .host = host, .reply = std::nullopt, .tcp = std::nullopt};
   if (sequence)
     out.reply = guest::KvReply{.magic = guest::kKvReplyMagic,
                                .client = 0,
@@ -25,7 +25,7 @@ GuestFrame frame(std::int64_t at_ms, NodeId host, std::optional<std::uint64_t> s
   return out;
 }
 
-bool committed_up_to_ten(const guest::KvReply& reply) { return reply.sequence <= 10; }
+bool committed_up_to_ten(const GuestFrame& frame) { return frame.reply && frame.reply->sequence <= 10; }
 
 TEST(Speakers, OneHostAfterTheOther) {
   const GuestFrame frames[] = {frame(1, NodeId::kA, 1), frame(2, NodeId::kA), frame(500, NodeId::kB), frame(501, NodeId::kB, 2)};
@@ -76,6 +76,7 @@ std::vector<std::byte> reply_frame() {
   std::memcpy(bytes.data() + 6, kGuest.octets.data(), 6);
   put(12, 0x08);
   put(14, 0x45);
+  put(17, 20 + 8 + sizeof(guest::KvReply));
   put(14 + 9, 17);
   put(34, guest::kKvPort >> 8);
   put(35, guest::kKvPort & 0xff);
@@ -92,6 +93,51 @@ TEST(GuestFrame, AReplyIsRead) {
   ASSERT_TRUE(parsed && parsed->reply);
   EXPECT_EQ(parsed->reply->sequence, 6U);
   EXPECT_EQ(parsed->host, NodeId::kB);
+}
+
+std::vector<std::byte> tcp_frame(std::string_view payload, std::uint8_t flags) {
+  std::vector<std::byte> bytes(14 + 20 + 20 + payload.size());
+  const auto put = [&](std::size_t offset, std::uint8_t value) { bytes[offset] = std::byte{value}; };
+  std::memcpy(bytes.data() + 6, kGuest.octets.data(), 6);
+  put(12, 0x08);
+  put(14, 0x45);
+  put(17, static_cast<std::uint8_t>(40 + payload.size()));
+  put(14 + 9, 6);
+  put(35, 80);    // from port 80
+  put(36, 0x12);  // to port 0x1200
+  put(41, 9);     // sequence 9
+  put(45, 7);     // acknowledges 7
+  put(46, 0x50);  // header of 20 bytes
+  put(47, flags);
+  std::memcpy(bytes.data() + 54, payload.data(), payload.size());
+  return bytes;
+}
+
+TEST(GuestFrame, ATcpSegmentIsReadWithoutThePaddingOfAShortFrame) {
+  auto bytes = tcp_frame("ab", 0x10);
+  bytes.resize(60);
+  const auto parsed = parse_guest_frame(bytes, kGuest, NodeId::kB, Instant{});
+  ASSERT_TRUE(parsed && parsed->tcp);
+  EXPECT_FALSE(parsed->reply);
+  EXPECT_EQ(parsed->tcp->guest_port, 80);
+  EXPECT_EQ(parsed->tcp->peer_port, 0x1200);
+  EXPECT_EQ(parsed->tcp->sequence, 9U);
+  EXPECT_EQ(parsed->tcp->acknowledged, 7U);
+  EXPECT_TRUE(parsed->tcp->acknowledges);
+  EXPECT_FALSE(parsed->tcp->reset);
+  EXPECT_THAT(parsed->tcp->payload, testing::ElementsAre(std::byte{'a'}, std::byte{'b'}));
+  // A SYN takes up one sequence number before the first byte.
+  EXPECT_EQ(parse_guest_frame(tcp_frame("", 0x12), kGuest, NodeId::kB, Instant{})->tcp->sequence, 10U);
+  EXPECT_TRUE(parse_guest_frame(tcp_frame("", 0x04), kGuest, NodeId::kB, Instant{})->tcp->reset);
+}
+
+TEST(GuestFrame, EveryShorterTcpFrameIsReadWithinItsBounds) {
+  const auto bytes = tcp_frame("payload", 0x10);
+  for (std::size_t size = 14; size < bytes.size(); ++size) {
+    const std::vector<std::byte> cut{bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)};
+    const auto parsed = parse_guest_frame(cut, kGuest, NodeId::kA, Instant{});
+    EXPECT_FALSE(parsed && parsed->tcp) << size;
+  }
 }
 
 TEST(GuestFrame, AnotherSenderIsNotTheGuest) {

@@ -14,18 +14,6 @@ namespace understudy::lab {
 
 namespace {
 
-Result<void> take_addresses(const std::string& host) {
-  const MonotonicClock clock;
-  const std::vector<std::string> commands[] = {
-      {"ip", "-n", host, "link", "set", "br-svc", "address", kGuestMac.text()},
-      {"ip", "-n", host, "address", "replace", kGuestIp.text() + "/24", "dev", "br-svc"},
-  };
-  for (const auto& command : commands) {
-    if (auto done = run_command(clock, command, std::chrono::seconds{5}); !done) return std::move(done.error());
-  }
-  return {};
-}
-
 // Any frame of the guest's address from here teaches the switch where it is now: a datagram to the client's discard port, and the ARP
 // request before it.
 void announce(int socket) {
@@ -38,8 +26,20 @@ void announce(int socket) {
 
 }  // namespace
 
+Result<void> take_guest_addresses(const std::string& host) {
+  const MonotonicClock clock;
+  const std::vector<std::string> commands[] = {
+      {"ip", "-n", host, "link", "set", "br-svc", "address", kGuestMac.text()},
+      {"ip", "-n", host, "address", "replace", kGuestIp.text() + "/24", "dev", "br-svc"},
+  };
+  for (const auto& command : commands) {
+    if (auto done = run_command(clock, command, std::chrono::seconds{5}); !done) return std::move(done.error());
+  }
+  return {};
+}
+
 Result<std::unique_ptr<StandIn>> StandIn::start(const std::string& host, const guest::KvService& state) {
-  US_TRY(take_addresses(host));
+  US_TRY(take_guest_addresses(host));
   Result<UniqueFd> opened = Error{ErrorCode::kFailed, "not run"};
   std::thread{[&] {
     opened = [&]() -> Result<UniqueFd> {

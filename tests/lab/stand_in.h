@@ -15,6 +15,9 @@
 
 namespace understudy::lab {
 
+// Makes `host` answer under the guest's addresses.
+Result<void> take_guest_addresses(const std::string& host);
+
 class StandIn {
  public:
   // Takes the guest's addresses on `host` and answers there, from `state` on.

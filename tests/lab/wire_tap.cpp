@@ -90,7 +90,7 @@ void WireTap::run() {
 }
 
 void WireTap::receive(Port& port) {
-  std::array<std::byte, 2048> frame;
+  std::array<std::byte, 65'600> frame;  // between two hosts of one kernel a TCP segment need not be cut to the wire's size
   std::array<char, 256> control;
   while (true) {
     sockaddr_ll from{};
