@@ -27,8 +27,8 @@ struct DiskEvidence {
   Duration longest_at_host{};  // of those that the host has at the moment
   std::uint64_t completed = 0;
   std::uint64_t errors = 0;
-  std::string last_error;  // empty: none
-  bool failing = false;    // the latest attempt of some request failed
+  std::string last_error{};  // empty: none
+  bool failing = false;      // the latest attempt of some request failed
 };
 
 class DiskImage {

@@ -87,7 +87,7 @@ void check_decoders(InputReader& input, StagingPool& pool) {
 struct Events final : SecondaryEvents {
   void session_up(Session, Term, Incarnation) override {}
   void image_overwritten() override {}
-  void epoch_committed(Session, CommittedEpoch) override {}
+  void epoch_committed(Session, CommittedEpoch, const std::string&) override {}
   void activity() override {}
   void session_broken(const std::string&) override {}
 };
