@@ -18,6 +18,7 @@ struct Outcome;
 // What both hosts boot.
 struct GuestImage {
   std::filesystem::path kernel;
+  std::filesystem::path initrd;  // empty: none
   std::string command_line;
   unsigned memory_mib = 64;
   std::filesystem::path disk;     // both disks start as copies of it; empty: as zeros

@@ -50,7 +50,7 @@ class LabNetwork : public testing::Test {
     client_->finish(std::chrono::seconds{20});
     wire_->stop();
     history_ = judge_history(client_->workload().replies(), client_->workload().unanswered());
-    speakers_ = judge_speakers(wire_->frames(), [](const guest::KvReply&) { return false; });
+    speakers_ = judge_speakers(wire_->frames(), [](const GuestFrame&) { return false; });
   }
 
   const MonotonicClock clock_;

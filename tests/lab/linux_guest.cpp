@@ -38,6 +38,7 @@ Result<GuestImage> LinuxGuest::image() const {
       return Error{ErrorCode::kNotFound,
                    fmt::format("{} is missing: run tests/guest/linux/build --into {}", file.string(), options_.files.string())};
   }
+  if (std::filesystem::exists(options_.files / "initrd")) image.initrd = options_.files / "initrd";
   image.command_line = fmt::format(kCommandLine, kGuestIp.text());
   image.memory_mib = 128;
   return image;

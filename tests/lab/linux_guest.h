@@ -15,8 +15,9 @@ namespace understudy::lab {
 class LinuxGuest final : public GuestService {
  public:
   struct Options {
-    std::filesystem::path files;  // holds `vmlinux` and `root.img`, as tests/guest/linux/build leaves them
-    unsigned slowness = 1;        // as LabPair's
+    // Holds `vmlinux` and `root.img`, as tests/guest/linux/build leaves them; an `initrd` there is used too, for kernels that need one.
+    std::filesystem::path files;
+    unsigned slowness = 1;  // as LabPair's
   };
   LinuxGuest(const Clock& clock, Options options) : clock_{clock}, options_{std::move(options)} {}
 
