@@ -25,6 +25,8 @@ build_image() {
   for folder in bin lib lib64; do [[ -e $root/$folder || ! -e $root/usr/$folder ]] || ln -s "usr/$folder" "$root/$folder"; done
   mkdir -p "$root"/{bin,dev,proc,sys,run,tmp,srv/www,var/lib/redis}
   cp -R "$here/root/." "$root"
+  sed -i '1i #!/bin/busybox sh' "$root/init"
+  chmod 755 "$root/init"
   for applet in $("$root/bin/busybox" --list); do [[ -e $root/bin/$applet ]] || ln -s busybox "$root/bin/$applet"; done
   # A page that takes a dozen TCP segments, each line different.
   seq --format 'Understudy serves line %04.0f of a page that goes on where it was.' 250 >"$root/srv/www/page"
