@@ -35,6 +35,11 @@ bool segmentation_sound(const FrameOffload& offload, std::size_t frame_bytes, co
          offload.checksum_start + kTcpHeaderBytes <= frame_bytes;
 }
 
+// Without VIRTIO_NET_F_GUEST_HDRLEN it is a hint, whatever it says; a kernel, either side's, refuses one beyond the frame.
+std::uint16_t header_hint(const FrameOffload& given, std::size_t frame_bytes) {
+  return static_cast<std::uint16_t>(std::min<std::size_t>(given.header_bytes, frame_bytes));
+}
+
 // RFC 1071. Where the sum is to go lies the pseudo header's, which counts.
 void finish_checksum(MutableBytes frame, std::size_t start, std::size_t offset) {
   std::uint64_t sum = 0;
@@ -75,8 +80,7 @@ std::optional<FrameOffload> offload_to_host(const FrameOffload& given, std::size
     if (offload.flags == 0 || !segmentation_sound(given, frame_bytes, taken)) return std::nullopt;
     offload.segmentation = given.segmentation;
     offload.segment_bytes = given.segment_bytes;
-    // Without VIRTIO_NET_F_GUEST_HDRLEN it is a hint, whatever it says; the kernel refuses one beyond the frame.
-    offload.header_bytes = static_cast<std::uint16_t>(std::min<std::size_t>(given.header_bytes, frame_bytes));
+    offload.header_bytes = header_hint(given, frame_bytes);
   }
   return offload;
 }
@@ -89,6 +93,7 @@ std::optional<FrameOffload> offload_to_guest(const FrameOffload& given, MutableB
     if (!unfinished || !segmentation_sound(given, frame.size(), taken)) return std::nullopt;
     offload = given;
     offload.flags = FrameOffload::kNeedsChecksum;
+    offload.header_bytes = header_hint(given, frame.size());
     return offload;
   }
   if (unfinished && taken.checksum) {
