@@ -352,10 +352,10 @@ template <class T>
 std::unique_ptr<Specimen> make_specimen() {
   return std::make_unique<T>();
 }
-const std::map<std::string, Make> kSpecimens = {
-    {"power", make_specimen<PowerSpecimen>}, {"serial", make_specimen<SerialSpecimen>}, {"pvpanic", make_specimen<PvpanicSpecimen>},
-    {"net", make_specimen<NetSpecimen>},     {"blk", make_specimen<BlkSpecimen>},       {"rng", make_specimen<RngSpecimen>},
-    {"balloon", make_specimen<BalloonSpecimen>}, {"rtc", make_specimen<RtcSpecimen>}};
+const std::map<std::string, Make> kSpecimens = {{"power", make_specimen<PowerSpecimen>},     {"serial", make_specimen<SerialSpecimen>},
+                                                {"pvpanic", make_specimen<PvpanicSpecimen>}, {"net", make_specimen<NetSpecimen>},
+                                                {"blk", make_specimen<BlkSpecimen>},         {"rng", make_specimen<RngSpecimen>},
+                                                {"balloon", make_specimen<BalloonSpecimen>}, {"rtc", make_specimen<RtcSpecimen>}};
 
 // A saved state that outlives the device it came from.
 class Saved {
