@@ -1,9 +1,9 @@
 // Makes the machine's devices, in a fixed order, and steers them together.
 //
-// Order: serial0, power0, pvpanic0, then the net devices, then the blk devices, as configured, then rng0, balloon0 and rtc0. Both nodes of a
-// pair must configure the same (device_ids()). Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5 up
-// (8, 9 and 13, the PC's clock, ACPI and coprocessor, left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), power0 the ACPI registers (port
-// 0x600, GSI 9), pvpanic0 has port 0x505, rtc0 is the PC's clock (port 0x70, GSI 8).
+// Order: serial0, power0, pvpanic0, then the net devices, then the blk devices, as configured, then rng0, balloon0 and rtc0. Both nodes of
+// a pair must configure the same (device_ids()). Virtio-mmio windows of 4 KiB go up from 0xD0000000, each with an edge-triggered GSI from 5
+// up (8, 9 and 13, the PC's clock, ACPI and coprocessor, left out); serial0 is the PC's COM1 (port 0x3F8, GSI 4), power0 the ACPI registers
+// (port 0x600, GSI 9), pvpanic0 has port 0x505, rtc0 is the PC's clock (port 0x70, GSI 8).
 //
 // Devices are made quiesced: nothing moves until the first resume(), for a fresh guest as well.
 //
@@ -102,8 +102,8 @@ class DeviceManager {
   std::string kernel_command_line() const;
   // What a guest cannot find by itself, for its ACPI tables; in creation order.
   const std::vector<DeviceNode>& device_nodes() const;
-  // In creation order, with geometry: "serial0", "power0", "pvpanic0", "net0:52:54:00:12:34:56" (":2-queue-pairs", ":tap-without-offloads"),
-  // "blk0:67108864" (":ro" when read-only), "rng0", "balloon0", "rtc0".
+  // In creation order, with geometry: "serial0", "power0", "pvpanic0", "net0:52:54:00:12:34:56" (":2-queue-pairs",
+  // ":tap-without-offloads"), "blk0:67108864" (":ro" when read-only), "rng0", "balloon0", "rtc0".
   std::vector<std::string> device_ids() const;
   Serial& serial();
   Power& power();
