@@ -224,6 +224,76 @@ deadline_idt:
     .quad 0x201000
 )")
 
+GUEST(pvh, R"(
+.code32
+    cmpl $0x336ec578, (%ebx)        # the start info
+    jne 3f
+    mov %cr0, %eax
+    test %eax, %eax                 # paging is the sign
+    js 3f
+    mov 24(%ebx), %esi              # the command line
+    mov $0x3f8, %edx
+1:  lodsb
+    test %al, %al
+    jz 2f
+    out %al, %dx
+    jmp 1b
+2:  mov $0x604, %edx
+    mov $0x2000, %eax
+    out %ax, %dx
+3:  ud2
+.code64
+)")
+
+GUEST(power_button, R"(
+    mov $0xff, %al                  # the line is also a PIC's, which would have a say
+    out %al, $0x21
+    out %al, $0xa1
+    lea power_handler(%rip), %rax   # an interrupt gate for vector 0x40, at 0x201000
+    mov $0x201400, %edi
+    mov %ax, (%rdi)
+    movw $0x10, 2(%rdi)
+    movw $0x8e00, 4(%rdi)
+    shr $16, %rax
+    mov %ax, 6(%rdi)
+    movq $0, 8(%rdi)
+    lea power_idt(%rip), %rax
+    lidt (%rax)
+    mov $0xfee00000, %ebx
+    orl $0x100, 0xf0(%rbx)
+    mov $0xfec00000, %esi           # IOAPIC pin 9: vector 0x40, edge, to APIC 0
+    movl $0x23, (%rsi)
+    movl $0, 0x10(%rsi)
+    movl $0x22, (%rsi)
+    movl $0x40, 0x10(%rsi)
+    mov $0x602, %edx                # enable the button
+    mov $0x100, %eax
+    out %ax, %dx
+    movq $2, 0x200000
+    sti
+1:  hlt
+    jmp 1b
+power_handler:
+    mov $0x600, %edx
+    in %dx, %ax
+    test $0x100, %eax
+    jz 2f
+    mov $0x100, %eax                # taken
+    out %ax, %dx
+    incq 0x200000
+2:  movl $0, 0xb0(%rbx)             # end of interrupt
+    cmpq $4, 0x200000
+    jne 3f
+    mov $0x604, %edx                # to S5 as an ACPI driver does it, with the other bits as they are
+    in %dx, %ax
+    or $0x2000, %eax
+    out %ax, %dx
+3:  iretq
+power_idt:
+    .word 0x40f
+    .quad 0x201000
+)")
+
 namespace understudy::test {
 
 std::vector<std::byte> make_elf(std::span<const std::byte> code) {

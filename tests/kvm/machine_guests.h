@@ -38,6 +38,12 @@ std::span<const std::byte> timer_guest();
 // The same with the TSC deadline, armed again by each interrupt: one that is lost is the last.
 std::span<const std::byte> deadline_timer_guest();
 
+// 32-bit code, entered by PVH: writes the command line to the serial port and powers off; a triple fault when it finds no start info, or
+// paging on.
+std::span<const std::byte> pvh_guest();
+// Takes the power button's presses by the SCI: two at kGuestData when it listens, one more with each press, and at four it powers off.
+std::span<const std::byte> power_button_guest();
+
 // An ELF executable with `code` at kGuestCode, entered at its start.
 std::vector<std::byte> make_elf(std::span<const std::byte> code);
 
