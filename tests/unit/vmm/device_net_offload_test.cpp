@@ -97,6 +97,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(NetOffload, ToTheGuestGoesWhatItTakesOn) {
   auto frame = pattern(3000, 1);
   EXPECT_EQ(offload_to_guest(kTcp, frame, kAll), kTcp);
+  EXPECT_EQ(offload_to_guest(with(kTcp, [](auto& o) { o.header_bytes = 0xffff; }), frame, kAll)->header_bytes, 3000);
   EXPECT_EQ(offload_to_guest(kTcp, frame, {.checksum = true}), std::nullopt) << "left from an earlier driver";
   EXPECT_EQ(offload_to_guest(with(kTcp, [](auto& o) { o.segment_bytes = 0; }), frame, kAll), std::nullopt);
   EXPECT_EQ(offload_to_guest(kUdpChecksum, frame, kAll), kUdpChecksum);
