@@ -182,6 +182,7 @@ class Node {
   void start_session(std::optional<EpochPosition> base);
   void stop_session();
   void session_over();
+  bool peer_lost_its_image() const;  // the eligible peer, for a primary
   std::string reason_to_drop_peer() const;
   bool proven_healthy_since(Instant instant) const;
 

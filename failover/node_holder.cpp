@@ -52,9 +52,11 @@ bool Node::proven_healthy_since(Instant instant) const {
   return true;
 }
 
+bool Node::peer_lost_its_image() const { return peer_.known() && peer_.incarnation() != eligible_peer().incarnation; }
+
 std::string Node::reason_to_drop_peer() const {
   if (handover_ && handover_->offer) return "";
-  if (peer_.known() && peer_.incarnation() != eligible_peer().incarnation) return "the peer restarted and lost its image";
+  if (peer_lost_its_image()) return "the peer restarted and lost its image";
   if (now_ - contact_at() > config_.solo_after) return "the peer is silent";
   if (!session_.up && now_ - session_down_at_ > config_.stalled_after) return "no session with the peer comes up";
   return "";

@@ -94,7 +94,10 @@ class Run {
     start_again();
     const bool alive = someone_may_run();
     lost_by_design_ = !alive;
-    run_for(kSettle);
+    // A process that was stopped may wake up long after, and only then learn that its guest is over.
+    run_for(kSettle / 2);
+    start_again();
+    run_for(kSettle / 2);
     if (oracle_.violated()) return;
     report();
     if (alive && (!oracle_.last_delivery() || engine_.now() - *oracle_.last_delivery() > ms(1000)))

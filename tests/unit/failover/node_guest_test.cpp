@@ -160,6 +160,15 @@ TEST_F(NodeGuestHolder, AloneItIsTreatedAsACrash) {
   EXPECT_TRUE(bench.status().end_settled);
 }
 
+TEST_F(NodeGuestHolder, APeerThatLostItsImageIsNotWaitedFor) {
+  bench.become_protected();
+  bench.feed(input::GuestBroken{"suberror 1"});
+  EXPECT_FALSE(bench.ever<action::RecoverGuest>());
+  bench.peer_incarnation = Incarnation{bench.peer_incarnation.raw() + 1};
+  bench.run(300);
+  EXPECT_TRUE(bench.ever<action::RecoverGuest>());
+}
+
 class NodeGuestSecondary : public testing::Test {
  protected:
   NodeGuestSecondary() : bench{NodeId::kB} { bench.become_whole(); }
