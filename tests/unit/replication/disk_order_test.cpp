@@ -218,7 +218,8 @@ TEST_F(DiskOrderTest, AStuckRequestShowsThoughOthersPass) {
 
 TEST_F(DiskOrderTest, ZerosGoIntoImageAndStreamAsTheSameExtents) {
   constexpr std::uint64_t kLong = std::uint64_t{kMaxDiskZerosBytes} + 1024;
-  image.reset();  // first: the host's wake-ups are for one worker
+  disk.reset();
+  image.reset();  // the host's wake-ups are for one worker
   image = DiskImage::start(std::make_unique<fake::FakeBlockIo>(host, 8, false, 2 * kLong), clock, 1ms);
   open({.max_unacked_bytes = 4 * sizeof(DiskWrite)});
   disk->start_stream();
