@@ -315,7 +315,7 @@ void run(InputReader input) {
 
   for (unsigned steps = 0; !input.done() && steps < 500; ++steps) {
     VirtioMmio& device = *specimen->device;
-    const unsigned queue = is_net ? input.byte() % kMaxRings : 0u;
+    const unsigned queue = is_net ? static_cast<unsigned>(input.byte() % kMaxRings) : 0u;
     switch (input.byte() % 14) {
       case 0: {
         const RawDescriptor descriptor{input.byte() % 4 == 0 ? input.take<std::uint64_t>() : kTables + std::uint64_t{input.byte()} * 64,

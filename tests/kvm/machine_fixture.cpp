@@ -16,6 +16,7 @@ namespace {
 const MonotonicClock kClock;
 
 constexpr std::size_t kLapicCurrentCount = 0x390;
+constexpr std::size_t kLapicProcessorPriority = 0xA0;  // follows from other registers; KVM brings it up to date now and then
 
 MachineConfig config_for(unsigned vcpus, GuestWatch& watch) {
   MachineConfig config;
@@ -48,8 +49,10 @@ std::string vcpu_difference(const VcpuState& left, const VcpuState& right) {
   const auto note = [&text](bool equal, const char* what) { text += equal ? "" : std::string{" "} + what; };
   kvm_lapic_state left_lapic = left.lapic;
   kvm_lapic_state right_lapic = right.lapic;
-  std::memset(left_lapic.regs + kLapicCurrentCount, 0, 4);
-  std::memset(right_lapic.regs + kLapicCurrentCount, 0, 4);
+  for (const std::size_t ignored : {kLapicCurrentCount, kLapicProcessorPriority}) {
+    std::memset(left_lapic.regs + ignored, 0, 4);
+    std::memset(right_lapic.regs + ignored, 0, 4);
+  }
   note(same(left.mp_state, right.mp_state), "MP state");
   note(same(left.regs, right.regs), "registers");
   note(same(left.sregs, right.sregs), "special registers");

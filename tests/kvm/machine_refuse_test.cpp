@@ -50,7 +50,7 @@ TEST(MachineRefuse, StatesThatDoNotFit) {
          auto words = state.getFingerprint().getCpuFeatureWords();
          words.set(0, 0xFFFF'FFFF);
        },
-       ErrorCode::kRefused, "CPUID 0x1.0 ecx bits"},
+       ErrorCode::kRefused, "features that the guest uses: "},
       {"XSAVE", [](auto state) { state.getVcpus()[0].initXsave(64); }, ErrorCode::kRefused, "XSAVE"},
       {"MSR", [](auto state) { state.getVcpus()[0].getMsrs()[0].setIndex(0xDEAD); }, ErrorCode::kRefused, "MSR 0xdead"},
       {"registers", [](auto state) { state.getVcpus()[0].initRegs(3); }, ErrorCode::kCorrupt, "kvm_regs has 3 bytes"},
