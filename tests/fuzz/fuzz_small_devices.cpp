@@ -258,7 +258,7 @@ void run_clock(InputReader input) {
   std::int64_t now = 0;
   Mc146818 chip{kStart, std::uint64_t{1} << 30};
   while (!input.done()) {
-    const std::uint8_t index = input.byte() % 4 == 0 ? input.byte() : input.byte() % 14;
+    const auto index = static_cast<std::uint8_t>(input.byte() % 4 == 0 ? input.byte() : input.byte() % 14);
     switch (input.byte() % 6) {
       case 0:
       case 1:

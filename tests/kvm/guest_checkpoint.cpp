@@ -20,7 +20,7 @@ bool same(const Plain& left, const Plain& right) {
 }
 
 constexpr std::size_t kLapicTimerCount = 0x390;
-// The processor priority, which follows from the task priority and what is in service: KVM brings it up to date now and then, and at a restore.
+// The processor priority, which follows from the task priority and what is in service: KVM brings it up to date now and then.
 constexpr std::size_t kLapicProcessorPriority = 0xA0;
 
 std::string difference_of_vcpus(const VcpuState& left, const VcpuState& right) {
