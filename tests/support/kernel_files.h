@@ -1,6 +1,7 @@
 // Kernels that tests make: their headers open to change, their content a few recognizable bytes.
 #pragma once
 
+#include <algorithm>
 #include <asm/bootparam.h>
 #include <cstring>
 #include <elf.h>
@@ -107,7 +108,7 @@ struct Elf32File {
     std::vector<std::byte> all(0x180);
     std::memcpy(all.data(), &header, sizeof header);
     std::memcpy(all.data() + sizeof header, segments, sizeof segments);
-    std::memcpy(all.data() + 0x80, kernel.data(), kernel.size());
+    std::ranges::copy(std::as_bytes(std::span{kernel}), all.begin() + 0x80);
     all.insert(all.end(), note.begin(), note.end());
     return all;
   }
@@ -143,7 +144,7 @@ struct BzImageFile {
   std::vector<std::byte> bytes(std::string_view kernel = {}) const {
     std::vector<std::byte> all(file_bytes);
     std::memcpy(all.data() + kSetupHeaderOffset, &header, sizeof header);
-    std::memcpy(all.data() + 3 * 512 + kBzImageEntryOffset, kernel.data(), kernel.size());
+    std::ranges::copy(std::as_bytes(std::span{kernel}), all.begin() + 3 * 512 + kBzImageEntryOffset);
     return all;
   }
   Result<BzImage> parse() const {
