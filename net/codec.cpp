@@ -18,9 +18,8 @@ namespace understudy {
 
 namespace {
 constexpr std::uint32_t kMagic = 0x59445355;
-constexpr std::size_t kWordBytes = sizeof(capnp::word);
 // Segment table, root pointer, the envelope's own fields.
-constexpr std::size_t kEnvelopeBytes = (2 + capnp::sizeInWords<schema::Envelope>()) * kWordBytes;
+constexpr std::size_t kEnvelopeBytes = (2 + capnp::sizeInWords<schema::Envelope>()) * kMessageWordBytes;
 
 // The header's fields seed the payload's checksum, so that a flipped bit in a term is found like one in the payload.
 std::uint64_t checksum_of(const Envelope& envelope, std::span<const std::byte> payload) {
@@ -78,7 +77,8 @@ Message encode(const Envelope& envelope, std::span<const std::byte> payload, std
   US_CHECK(envelope.kind != 0);
   US_CHECK(payload.size() <= kMaxPayloadBytes);
   // Built in place: the segment table's word, then one segment of exactly the right size. The payload is copied once.
-  const std::size_t segment_words = 1 + capnp::sizeInWords<schema::Envelope>() + (payload.size() + kWordBytes - 1) / kWordBytes;
+  const std::size_t segment_words =
+      1 + capnp::sizeInWords<schema::Envelope>() + (payload.size() + kMessageWordBytes - 1) / kMessageWordBytes;
   const auto words = std::make_shared<std::vector<capnp::word>>(1 + segment_words);
   capnp::FlatMessageBuilder builder{kj::arrayPtr(words->data() + 1, segment_words)};
   auto wire = builder.initRoot<schema::Envelope>();
@@ -96,7 +96,7 @@ Message encode(const Envelope& envelope, std::span<const std::byte> payload, std
   builder.requireFilled();
 
   const std::array<std::uint32_t, 2> table{0, static_cast<std::uint32_t>(segment_words)};  // one segment, its size
-  static_assert(sizeof table == kWordBytes && std::endian::native == std::endian::little);
+  static_assert(sizeof table == kMessageWordBytes && std::endian::native == std::endian::little);
   std::memcpy(static_cast<void*>(words->data()), table.data(), sizeof table);
 
   Message message;

@@ -9,7 +9,6 @@
 namespace understudy {
 
 namespace {
-constexpr std::size_t kWordBytes = sizeof(capnp::word);
 // Every pointer followed is counted. A reader may look at a list more than once, crafted overlapping pointers may not loop for long.
 constexpr std::uint64_t kTraversalsPerWord = 4;
 constexpr std::uint64_t kTraversalSlackWords = 4096;
@@ -25,9 +24,9 @@ std::string first_line(const kj::Exception& exception) {
 namespace payload_detail {
 
 Result<void> with_reader(std::span<const std::byte> bytes, const std::function<void(capnp::MessageReader&)>& read) {
-  if (bytes.empty() || bytes.size() % kWordBytes != 0)
+  if (bytes.empty() || bytes.size() % kMessageWordBytes != 0)
     return Error{ErrorCode::kCorrupt, "a message of " + std::to_string(bytes.size()) + " bytes: not a whole number of 8-byte words"};
-  const std::size_t word_count = bytes.size() / kWordBytes;
+  const std::size_t word_count = bytes.size() / kMessageWordBytes;
 
   std::vector<capnp::word> aligned_copy;
   const auto* words = reinterpret_cast<const capnp::word*>(bytes.data());
@@ -58,9 +57,9 @@ PayloadWriter::PayloadWriter(std::size_t expected_words) : scratch_(std::max<std
 void PayloadWriter::flatten(capnp::MessageBuilder& builder) {
   // capnp::messageToFlatArray() would allocate anew each time. The segment table: count - 1, then each size in words, padded to a word.
   const auto segments = builder.getSegmentsForOutput();
-  const std::size_t table_bytes = (segments.size() / 2 + 1) * kWordBytes;
+  const std::size_t table_bytes = (segments.size() / 2 + 1) * kMessageWordBytes;
   std::size_t total_bytes = table_bytes;
-  for (const auto& segment : segments) total_bytes += segment.size() * kWordBytes;
+  for (const auto& segment : segments) total_bytes += segment.size() * kMessageWordBytes;
   flat_.assign(total_bytes, std::byte{0});
 
   std::byte* to = flat_.data();
@@ -72,8 +71,8 @@ void PayloadWriter::flatten(capnp::MessageBuilder& builder) {
   for (const auto& segment : segments) put_u32(segment.size());
   to = flat_.data() + table_bytes;
   for (const auto& segment : segments) {
-    std::memcpy(to, segment.begin(), segment.size() * kWordBytes);
-    to += segment.size() * kWordBytes;
+    std::memcpy(to, segment.begin(), segment.size() * kMessageWordBytes);
+    to += segment.size() * kMessageWordBytes;
   }
 }
 

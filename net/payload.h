@@ -22,6 +22,9 @@
 
 namespace understudy {
 
+// A message is a whole number of these.
+inline constexpr std::size_t kMessageWordBytes = sizeof(capnp::word);
+
 namespace payload_detail {
 template <class T>
 struct IsResult : std::false_type {};

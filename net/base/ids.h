@@ -38,6 +38,7 @@ constexpr StrongU64<Tag> after(StrongU64<Tag> id) {
 
 // A node's place in its pair: fixed by configuration, equal in both configurations ("a" or "b").
 enum class NodeId : std::uint8_t { kA = 0, kB = 1 };
+inline constexpr NodeId kBothNodes[] = {NodeId::kA, NodeId::kB};
 constexpr NodeId peer_of(NodeId id) { return id == NodeId::kA ? NodeId::kB : NodeId::kA; }
 constexpr const char* name_of(NodeId id) { return id == NodeId::kA ? "a" : "b"; }
 

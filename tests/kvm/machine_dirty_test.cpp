@@ -9,14 +9,6 @@
 namespace understudy::test {
 namespace {
 
-constexpr PageIndex kDataPage{kGuestData / kPageSizeBytes};
-
-PageSet harvest(GuestMachine& guest) {
-  PageSet pages{guest.machine->page_count()};
-  if (auto done = guest.machine->harvest(pages); !done) ADD_FAILURE() << done.error().text();
-  return pages;
-}
-
 TEST(MachineDirty, AHarvestNeedsTracking) {
   auto guest = boot_machine(counter_guest());
   PageSet pages{guest.machine->page_count()};
@@ -29,19 +21,19 @@ TEST(MachineDirty, FindsTheGuestsPagesAndNoOthers) {
   auto guest = boot_machine(counter_guest());
   ASSERT_OK(guest.machine->start_tracking());
   ASSERT_OK(guest.machine->start_tracking());
-  EXPECT_TRUE(harvest(guest).empty());
+  EXPECT_TRUE(guest.harvest().empty());
   ASSERT_OK(guest.machine->resume());
   ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
   ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));  // a whole turn of its 64 pages
   ASSERT_OK(guest.machine->pause(kLong));
-  const PageSet pages = harvest(guest);
+  const PageSet pages = guest.harvest();
   for (std::uint64_t i = 0; i < 64; ++i) EXPECT_TRUE(pages.contains(PageIndex{kDataPage.raw() + i})) << i;
   EXPECT_FALSE(pages.contains(PageIndex{kDataPage.raw() + 64}));
-  EXPECT_TRUE(harvest(guest).empty());
+  EXPECT_TRUE(guest.harvest().empty());
   ASSERT_OK(guest.machine->resume());
   ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
   ASSERT_OK(guest.machine->pause(kLong));
-  EXPECT_TRUE(harvest(guest).contains(kDataPage)) << "protected again by the harvest before";
+  EXPECT_TRUE(guest.harvest().contains(kDataPage)) << "protected again by the harvest before";
 }
 
 TEST(MachineDirty, FindsTheVmmsOwnWrites) {
@@ -50,11 +42,11 @@ TEST(MachineDirty, FindsTheVmmsOwnWrites) {
   constexpr std::uint64_t kAddress = 0x50'0FFF;
   const std::byte bytes[2] = {std::byte{1}, std::byte{2}};
   ASSERT_TRUE(guest.memory->write(GuestPhysicalAddress{kAddress}, bytes));
-  const PageSet pages = harvest(guest);
+  const PageSet pages = guest.harvest();
   EXPECT_EQ(pages.count(), 2U);
   EXPECT_TRUE(pages.contains(PageIndex{0x500}));
   EXPECT_TRUE(pages.contains(PageIndex{0x501}));
-  EXPECT_TRUE(harvest(guest).empty());
+  EXPECT_TRUE(guest.harvest().empty());
 }
 
 TEST(MachineDirty, WhatIsGivenBackIsReportedAgain) {
@@ -63,8 +55,8 @@ TEST(MachineDirty, WhatIsGivenBackIsReportedAgain) {
   PageSet aborted{guest.machine->page_count()};
   aborted.insert(PageIndex{9});
   guest.machine->merge_back(aborted);
-  EXPECT_TRUE(harvest(guest).contains(PageIndex{9}));
-  EXPECT_TRUE(harvest(guest).empty());
+  EXPECT_TRUE(guest.harvest().contains(PageIndex{9}));
+  EXPECT_TRUE(guest.harvest().empty());
 }
 
 // A replica that copies only what harvests report stays equal to the guest: with harvests while it runs, and with one aborted now and then.
@@ -81,7 +73,7 @@ TEST(MachineDirty, AReplicaByHarvestsIsTheGuest) {
         ASSERT_OK(guest.machine->pause(kLong));
         ASSERT_OK(guest.machine->save());
       }
-      const PageSet pages = harvest(guest);
+      const PageSet pages = guest.harvest();
       if (round % 5 == 1) {
         guest.machine->merge_back(pages);
       } else {
@@ -123,7 +115,7 @@ TEST(MachineDirty, AReplicaStaysTheGuestWhileItsPagesAreDiscarded) {
       lock.lock();
       ASSERT_OK(guest.machine->save());
     }
-    harvest(guest).for_each([&](PageIndex page) {
+    guest.harvest().for_each([&](PageIndex page) {
       const auto target = std::span{replica}.subspan(page.raw() * kPageSizeBytes, kPageSizeBytes);
       if (guest.machine->absent_run(page, 1) > 0) {
         std::ranges::fill(target, std::byte{0});
@@ -154,7 +146,7 @@ TEST(MachineDirty, TrackingStopsAndStartsAgain) {
   ASSERT_OK(guest.machine->start_tracking());
   ASSERT_TRUE(guest.wait_word_changes(kGuestData, guest.word(kGuestData)));
   ASSERT_OK(guest.machine->pause(kLong));
-  EXPECT_TRUE(harvest(guest).contains(kDataPage));
+  EXPECT_TRUE(guest.harvest().contains(kDataPage));
 }
 
 }  // namespace

@@ -139,6 +139,12 @@ void GuestMachine::load_image(std::span<const std::byte> image) {
     std::ranges::copy(image.subspan(page * kPageSizeBytes, kPageSizeBytes), machine->page_for_writing(PageIndex{page}).begin());
 }
 
+PageSet GuestMachine::harvest() const {
+  PageSet pages{machine->page_count()};
+  if (auto done = machine->harvest(pages); !done) ADD_FAILURE() << done.error().text();
+  return pages;
+}
+
 bool GuestMachine::wait_word_changes(std::uint64_t address, std::uint64_t from) const {
   const auto until = std::chrono::steady_clock::now() + kLong;
   while (word(address) == from) {

@@ -12,12 +12,10 @@
 #include <gtest/gtest.h>
 
 #include "machine_guests.h"
+#include "tests/support/bounds.h"
 #include "vmm/machine.h"
 
 namespace understudy::test {
-
-// Only a hang lasts this long.
-inline constexpr Duration kLong = std::chrono::seconds{30};
 
 // Result in a test: its error's text is the failure's.
 #define ASSERT_OK(expression)                                         \
@@ -57,6 +55,8 @@ struct GuestMachine {
   void set_word(std::uint64_t address, std::uint64_t value);
   std::vector<std::byte> image() const { return {memory->file().begin(), memory->file().end()}; }
   void load_image(std::span<const std::byte> image);
+  // The pages written since the last harvest; an empty set, and a failure, when the machine refuses.
+  PageSet harvest() const;
   // Until the word has moved on from `from`, or kLong has passed.
   bool wait_word_changes(std::uint64_t address, std::uint64_t from) const;
 };

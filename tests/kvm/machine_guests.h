@@ -9,10 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "net/base/ids.h"
+
 namespace understudy::test {
 
 inline constexpr std::uint64_t kGuestCode = 0x10'0000;
 inline constexpr std::uint64_t kGuestData = 0x20'0000;  // where the guests keep what the tests look at
+inline constexpr PageIndex kDataPage{kGuestData / kPageSizeBytes};
 
 std::span<const std::byte> hello_guest();  // writes "hello\n" to the serial port and powers off
 std::span<const std::byte> reset_guest();  // resets by the keyboard controller

@@ -5,14 +5,7 @@ namespace understudy::test {
 namespace {
 
 constexpr std::uint64_t kBoots = kGuestData + 8;
-constexpr PageIndex kDataPage{kGuestData / kPageSizeBytes};
 constexpr PageIndex kCodePage{kGuestCode / kPageSizeBytes};
-
-PageSet harvest(GuestMachine& guest) {
-  PageSet pages{guest.machine->page_count()};
-  if (auto done = guest.machine->harvest(pages); !done) ADD_FAILURE() << done.error().text();
-  return pages;
-}
 
 TEST(MachineReboot, StartsTheGuestAnewOverItsMemory) {
   auto guest = boot_machine(boot_counting_guest());
@@ -42,16 +35,16 @@ TEST(MachineReboot, TheNextHarvestHasWhatBothGuestsWrote) {
   given_back.insert(PageIndex{77});
   guest.machine->merge_back(given_back);
   ASSERT_OK(guest.machine->reboot());
-  const PageSet pages = harvest(guest);
+  const PageSet pages = guest.harvest();
   EXPECT_TRUE(pages.contains(kDataPage)) << "the old guest's";
   EXPECT_TRUE(pages.contains(kCodePage)) << "boot's";
   EXPECT_TRUE(pages.contains(PageIndex{77})) << "an aborted epoch's";
   EXPECT_FALSE(pages.contains(PageIndex{78}));
-  EXPECT_TRUE(harvest(guest).empty());
+  EXPECT_TRUE(guest.harvest().empty());
   guest.watch->forget_end();
   ASSERT_OK(guest.machine->resume());
   ASSERT_TRUE(guest.watch->wait_end().has_value());
-  EXPECT_TRUE(harvest(guest).contains(kDataPage)) << "tracked on";
+  EXPECT_TRUE(guest.harvest().contains(kDataPage)) << "tracked on";
 }
 
 TEST(MachineReboot, StartsEveryProcessorAnew) {
@@ -95,7 +88,7 @@ TEST(MachineEnd, AnAcceptedEndIsSavedAndNeverRuns) {
   EXPECT_EQ(guest.machine->ended(), "the guest powered off");
   ASSERT_OK(guest.machine->pause(kLong));
   ASSERT_OK(guest.machine->save());
-  harvest(guest);
+  guest.harvest();
   EXPECT_FALSE(guest.machine->resume().has_value());
   ASSERT_OK(guest.machine->pause(kLong));  // idempotent
   ASSERT_OK(guest.machine->reboot());

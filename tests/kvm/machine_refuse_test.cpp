@@ -29,7 +29,7 @@ std::vector<std::byte> changed(std::span<const std::byte> state, const std::func
   return copy(std::as_bytes(std::span{flat.begin(), flat.size()}));
 }
 
-struct Case {
+struct RefusedState {
   const char* name;
   std::function<void(schema::MachineState::Builder)> change;
   ErrorCode code;
@@ -37,7 +37,7 @@ struct Case {
 };
 
 TEST(MachineRefuse, StatesThatDoNotFit) {
-  const Case cases[] = {
+  const RefusedState cases[] = {
       {"version", [](auto state) { state.setVersion(7); }, ErrorCode::kUnsupportedVersion, "version 7, this program reads version 1"},
       {"magic", [](auto state) { state.setMagic(1); }, ErrorCode::kCorrupt, "magic"},
       {"layout", [](auto state) { state.getFingerprint().getLayout()[0].setPageCount(17); }, ErrorCode::kRefused, "memory layouts differ"},

@@ -25,14 +25,14 @@ SavedClock clock_of(std::span<const std::byte> state) { return DecodedMachineSta
 
 void run_for(Duration time) { std::this_thread::sleep_for(time); }
 
-struct Case {
+struct RestoreCase {
   const char* name;
   std::span<const std::byte> (*code)();
   unsigned vcpus;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const RestoreCase& c, std::ostream* out) { *out << c.name; }
 
-class MachineRestore : public testing::TestWithParam<Case> {};
+class MachineRestore : public testing::TestWithParam<RestoreCase> {};
 
 TEST_P(MachineRestore, SaveRunOnRestoreCompareIsBitExact) {
   auto guest = boot_machine(GetParam().code(), GetParam().vcpus);
@@ -57,9 +57,9 @@ TEST_P(MachineRestore, SaveRunOnRestoreCompareIsBitExact) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Guests, MachineRestore,
-                         testing::Values(Case{"counter", counter_guest, 1}, Case{"port_echo", port_echo_guest, 1},
-                                         Case{"timer", timer_guest, 1}, Case{"waiting processors", counter_guest, 8},
-                                         Case{"tsc", tsc_guest, 2}),
+                         testing::Values(RestoreCase{"counter", counter_guest, 1}, RestoreCase{"port_echo", port_echo_guest, 1},
+                                         RestoreCase{"timer", timer_guest, 1}, RestoreCase{"waiting processors", counter_guest, 8},
+                                         RestoreCase{"tsc", tsc_guest, 2}),
                          [](const auto& test) { return std::to_string(test.index); });
 
 // The guest checks by itself that each port read gives what was written: an I/O that is lost or done twice ends it.

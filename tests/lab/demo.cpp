@@ -81,7 +81,7 @@ Result<void> Demo::stay(Duration duration, std::optional<NodeId> struck, Outcome
 void Demo::wait_until_settled(Outcome& outcome) const {
   const Instant give_up_at = clock_.now() + here(kSettleDeadline);
   do {
-    for (const NodeId id : {NodeId::kA, NodeId::kB}) {
+    for (const NodeId id : kBothNodes) {
       auto& place = outcome.statuses[static_cast<std::size_t>(id)];
       place.reset();
       if (pair_->node(id).ending()) continue;

@@ -12,8 +12,6 @@ namespace understudy::lab {
 
 namespace {
 
-constexpr std::size_t kMaxExamples = 8;
-
 using RequestKey = std::pair<std::uint32_t, std::uint64_t>;  // client, id
 
 class Judge {
@@ -150,7 +148,8 @@ class Judge {
   }
   template <class... Values>
   void example(fmt::format_string<Values...> format, Values&&... values) {
-    if (findings_.examples.size() < kMaxExamples) findings_.examples.push_back(fmt::format(format, std::forward<Values>(values)...));
+    if (findings_.examples.size() < HistoryFindings::kMaxExamples)
+      findings_.examples.push_back(fmt::format(format, std::forward<Values>(values)...));
   }
 
   HistoryFindings findings_;

@@ -23,12 +23,13 @@ struct AcknowledgedReply {
 };
 
 struct HistoryFindings {
-  std::uint64_t acknowledged = 0;     // requests with a reply
-  std::uint64_t lost = 0;             // acknowledged, and not part of the history that went on
-  std::uint64_t contradicted = 0;     // replies that cannot be true beside the others
-  std::uint64_t executed_twice = 0;   // executions that no reply accounts for, or two for one request
-  std::uint64_t last_sequence = 0;    // of the history that went on
-  std::vector<std::string> examples;  // the first few findings, a sentence each
+  std::uint64_t acknowledged = 0;    // requests with a reply
+  std::uint64_t lost = 0;            // acknowledged, and not part of the history that went on
+  std::uint64_t contradicted = 0;    // replies that cannot be true beside the others
+  std::uint64_t executed_twice = 0;  // executions that no reply accounts for, or two for one request
+  std::uint64_t last_sequence = 0;   // of the history that went on
+  static constexpr std::size_t kMaxExamples = 8;
+  std::vector<std::string> examples;  // the first findings, a sentence each
   bool clean() const { return lost == 0 && contradicted == 0 && executed_twice == 0; }
 };
 

@@ -7,14 +7,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/lab/at_ms.h"
+
 namespace understudy::lab {
 namespace {
 
 using guest::KvOperation;
 using guest::KvReply;
 using guest::KvRequest;
-
-constexpr Instant at_ms(std::int64_t ms) { return Instant{Duration{ms * 1'000'000}}; }
 
 // A service as it should be, which also forks: a copy of it is the service at an earlier epoch.
 class Service {

@@ -10,7 +10,6 @@ namespace understudy::lab {
 
 namespace {
 
-constexpr auto kBothNodes = {NodeId::kA, NodeId::kB};
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 

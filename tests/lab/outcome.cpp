@@ -9,7 +9,6 @@ namespace understudy::lab {
 
 namespace {
 
-constexpr auto kBothNodes = {NodeId::kA, NodeId::kB};
 const std::optional<NodeStatus>& status_of(const Outcome& outcome, NodeId id) { return outcome.statuses[static_cast<std::size_t>(id)]; }
 
 }  // namespace

@@ -6,12 +6,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/lab/at_ms.h"
 #include "tests/lab/report.h"
 
 namespace understudy::lab {
 namespace {
-
-constexpr Instant at_ms(std::int64_t ms) { return Instant{Duration{ms * 1'000'000}}; }
 
 NodeStatus node(const char* role) {
   NodeStatus status;

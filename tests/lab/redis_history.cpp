@@ -10,16 +10,16 @@ namespace understudy::lab {
 
 namespace {
 
-using Kind = RespValue::Kind;
+using Reply = RespValue::Kind;
 
-class Judge {
+class RedisJudge {
  public:
   void see(const RedisExchange& exchange) {
     switch (exchange.kind) {
       case RedisExchange::Kind::kSet:
         ++sets_;
         ++findings_.acknowledged;
-        if (!exchange.reply.is(Kind::kSimple, "OK")) contradicts(exchange, "SET", "+OK");
+        if (!exchange.reply.is(Reply::kSimple, "OK")) contradicts(exchange, "SET", "+OK");
         break;
       case RedisExchange::Kind::kIncrement:
         ++findings_.acknowledged;
@@ -34,7 +34,7 @@ class Judge {
       case RedisExchange::Kind::kCountKeys: {
         const auto expected = static_cast<std::int64_t>(sets_ + (counted_ > 0 ? 1 : 0));
         // Missing keys are counted one by one where they are read; here is where one that nobody wrote shows.
-        if (exchange.reply.kind != Kind::kInteger || exchange.reply.integer > expected)
+        if (exchange.reply.kind != Reply::kInteger || exchange.reply.integer > expected)
           contradicts(exchange, "DBSIZE", fmt::format(":{}", expected));
         break;
       }
@@ -49,7 +49,7 @@ class Judge {
   void increment(const RedisExchange& exchange) {
     const auto expected = static_cast<std::int64_t>(counted_ + 1);
     const auto& reply = exchange.reply;
-    if (reply.kind != Kind::kInteger || reply.integer < 1) return contradicts(exchange, "INCR", fmt::format(":{}", expected));
+    if (reply.kind != Reply::kInteger || reply.integer < 1) return contradicts(exchange, "INCR", fmt::format(":{}", expected));
     if (reply.integer != expected) {
       const bool went_back = reply.integer < expected;
       (went_back ? findings_.lost : findings_.executed_twice) += static_cast<std::uint64_t>(std::abs(expected - reply.integer));
@@ -59,8 +59,8 @@ class Judge {
     counted_ = static_cast<std::uint64_t>(reply.integer);
   }
   void read(const RedisExchange& exchange, const std::string& key, const std::string& expected) {
-    if (exchange.reply.is(Kind::kBulk, expected)) return;
-    if (exchange.reply.kind != Kind::kNull) return contradicts(exchange, "GET " + key, '"' + expected + '"');
+    if (exchange.reply.is(Reply::kBulk, expected)) return;
+    if (exchange.reply.kind != Reply::kNull) return contradicts(exchange, "GET " + key, '"' + expected + '"');
     ++findings_.lost;
     example(fmt::format("{} is gone; its write was acknowledged", key));
   }
@@ -69,8 +69,7 @@ class Judge {
     example(fmt::format("{} was answered {}, not {}", command, exchange.reply.describe(), expected));
   }
   void example(std::string sentence) {
-    constexpr std::size_t kMaxExamples = 8;
-    if (findings_.examples.size() < kMaxExamples) findings_.examples.push_back(std::move(sentence));
+    if (findings_.examples.size() < HistoryFindings::kMaxExamples) findings_.examples.push_back(std::move(sentence));
   }
 
   HistoryFindings findings_;
@@ -81,7 +80,7 @@ class Judge {
 }  // namespace
 
 HistoryFindings judge_redis(std::span<const RedisExchange> exchanges) {
-  Judge judge;
+  RedisJudge judge;
   for (const auto& exchange : exchanges) judge.see(exchange);
   return std::move(judge).findings();
 }
@@ -92,10 +91,10 @@ DiskLogFindings judge_append_only_file(std::string_view file, std::span<const Re
   // What follows the first byte that is no command is not replayed by Redis either.
   while (true) {
     const auto command = take_resp(file);
-    if (!command || !*command || (*command)->kind != Kind::kArray) break;
+    if (!command || !*command || (*command)->kind != Reply::kArray) break;
     const auto& words = (*command)->items;
-    if (words.size() == 3 && words[0].is(Kind::kBulk, "SET")) held[words[1].text] = words[2].text;
-    if (words.size() == 2 && words[0].is(Kind::kBulk, "INCR") && words[1].is(Kind::kBulk, kRedisCounter)) ++increments;
+    if (words.size() == 3 && words[0].is(Reply::kBulk, "SET")) held[words[1].text] = words[2].text;
+    if (words.size() == 2 && words[0].is(Reply::kBulk, "INCR") && words[1].is(Reply::kBulk, kRedisCounter)) ++increments;
   }
 
   DiskLogFindings findings;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/lab/at_ms.h"
 #include "tests/lab/redis_history.h"
 #include "tests/lab/redis_workload.h"
 #include "tests/lab/resp.h"
@@ -13,8 +14,6 @@ namespace understudy::lab {
 namespace {
 
 using Kind = RespValue::Kind;
-
-constexpr Instant at_ms(std::int64_t ms) { return Instant{Duration{ms * 1'000'000}}; }
 
 RespValue number(std::int64_t value) { return {.kind = Kind::kInteger, .text = {}, .integer = value, .items = {}}; }
 RespValue bulk(std::string text) { return {.kind = Kind::kBulk, .text = std::move(text), .items = {}}; }

@@ -11,19 +11,17 @@ namespace understudy::lab {
 
 namespace {
 
-using Kind = RedisExchange::Kind;
-
 std::string command_of(const RedisExchange& exchange) {
   switch (exchange.kind) {
-    case Kind::kSet:
+    case RedisExchange::Kind::kSet:
       return resp_command({"SET", redis_key(exchange.number), redis_value(exchange.number)});
-    case Kind::kIncrement:
+    case RedisExchange::Kind::kIncrement:
       return resp_command({"INCR", kRedisCounter});
-    case Kind::kGet:
+    case RedisExchange::Kind::kGet:
       return resp_command({"GET", redis_key(exchange.number)});
-    case Kind::kGetCounter:
+    case RedisExchange::Kind::kGetCounter:
       return resp_command({"GET", kRedisCounter});
-    case Kind::kCountKeys:
+    case RedisExchange::Kind::kCountKeys:
       return resp_command({"DBSIZE"});
   }
   return {};
@@ -68,10 +66,10 @@ RedisExchange RedisWorkload::next() {
     exchange = std::move(to_read_.front());
     to_read_.pop_front();
   } else if (++commands_ % kIncrementEvery == 0) {
-    exchange.kind = Kind::kIncrement;
+    exchange.kind = RedisExchange::Kind::kIncrement;
     exchange.number = ++increments_;
   } else {
-    exchange.kind = Kind::kSet;
+    exchange.kind = RedisExchange::Kind::kSet;
     exchange.number = ++sets_;
   }
   return exchange;
@@ -97,14 +95,14 @@ Result<void> RedisWorkload::take(std::string_view bytes, Instant now) {
 
 void RedisWorkload::read_back() {
   if (std::exchange(reading_back_, true)) return;
-  const auto ask = [this](Kind kind, std::uint64_t number) {
+  const auto ask = [this](RedisExchange::Kind kind, std::uint64_t number) {
     RedisExchange& exchange = to_read_.emplace_back();
     exchange.kind = kind;
     exchange.number = number;
   };
-  for (std::uint64_t number = 1; number <= sets_; ++number) ask(Kind::kGet, number);
-  ask(Kind::kGetCounter, 0);
-  ask(Kind::kCountKeys, 0);
+  for (std::uint64_t number = 1; number <= sets_; ++number) ask(RedisExchange::Kind::kGet, number);
+  ask(RedisExchange::Kind::kGetCounter, 0);
+  ask(RedisExchange::Kind::kCountKeys, 0);
 }
 
 }  // namespace understudy::lab

@@ -81,7 +81,7 @@ std::string report_as_text(const Outcome& outcome) {
   const auto& hosts = outcome.speakers.hosts;
   text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,
                       hosts[1].frames, outcome.speakers.late + outcome.speakers.late_committed);
-  for (const NodeId id : {NodeId::kA, NodeId::kB}) {
+  for (const NodeId id : kBothNodes) {
     const auto& status = outcome.statuses[static_cast<std::size_t>(id)];
     text += fmt::format("  {:<16} {}\n", kHosts[static_cast<std::size_t>(id)],
                         status ? fmt::format("{}, term {}: {}", status->role, status->term.raw(), status->reason) : "gone");

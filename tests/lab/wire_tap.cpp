@@ -49,7 +49,7 @@ Instant arrival_of(const msghdr& header, const Clock& clock) {
 
 Result<std::unique_ptr<WireTap>> WireTap::start(const Clock& clock, const std::array<std::string, 2>& ports, MacAddress guest) {
   std::array<Port, 2> opened;
-  for (const NodeId host : {NodeId::kA, NodeId::kB}) {
+  for (const NodeId host : kBothNodes) {
     const auto i = static_cast<std::size_t>(host);
     US_ASSIGN(opened[i].socket, listen_on(ports[i]));
     opened[i].host = host;

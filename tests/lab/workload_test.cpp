@@ -6,10 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/lab/at_ms.h"
+
 namespace understudy::lab {
 namespace {
-
-constexpr Instant at_ms(std::int64_t ms) { return Instant{Duration{ms * 1'000'000}}; }
 
 std::vector<guest::KvRequest> pump(Workload& workload, Instant now) {
   std::vector<guest::KvRequest> sent;

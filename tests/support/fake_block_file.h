@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "replication/block_file.h"
 
 namespace understudy::fake {
+
+inline std::vector<std::byte> filled(std::size_t count, std::uint8_t value) { return std::vector<std::byte>(count, std::byte{value}); }
 
 // Shared with the test, while the DiskImage owns the file itself. Any thread.
 class FakeStorage {

@@ -14,6 +14,9 @@
 
 namespace understudy {
 
+// The lowest address that these kernels may be loaded at.
+inline constexpr GuestPhysicalAddress kLowest{0x10'0000};
+
 // A kernel of two segments, with the headers open to change.
 struct ElfFile {
   Elf64_Ehdr header{};

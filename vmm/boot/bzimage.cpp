@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "net/base/check.h"
+#include "vmm/boot/invalid.h"
 
 namespace understudy {
 namespace {
@@ -23,8 +24,6 @@ constexpr std::size_t kMinEnd = kSetupHeaderOffset + offsetof(setup_header, hand
 constexpr unsigned kSectorBytes = 512;
 constexpr unsigned kDefaultSetupSectors = 4;  // where the header says 0
 constexpr unsigned kParagraphBytes = 16;
-
-Error invalid(std::string text) { return Error{ErrorCode::kInvalid, std::move(text)}; }
 
 template <class T>
 T value_at(ConstBytes bytes, std::size_t offset) {

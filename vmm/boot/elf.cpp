@@ -6,10 +6,10 @@
 
 #include <fmt/format.h>
 
+#include "vmm/boot/invalid.h"
+
 namespace understudy {
 namespace {
-
-Error invalid(std::string text) { return Error{ErrorCode::kInvalid, std::move(text)}; }
 
 template <class T>
 bool read_at(ConstBytes bytes, std::uint64_t offset, T& out) {

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "net/base/check.h"
+#include "vmm/boot/invalid.h"
 
 namespace understudy {
 namespace {
@@ -47,8 +48,6 @@ struct MapEntry {
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(MapEntry) == 24);
-
-Error invalid(std::string text) { return Error{ErrorCode::kInvalid, std::move(text)}; }
 
 // The value of a note's content, which Linux makes 8 bytes and a 32-bit kernel 4.
 Result<std::optional<GuestPhysicalAddress>> entry_in(ConstBytes content) {

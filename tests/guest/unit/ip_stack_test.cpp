@@ -26,7 +26,7 @@ class Upper final : public UdpService {
   }
 };
 
-struct Fixture {
+struct IpFixture {
   Upper upper;
   IpStack stack{kGuestMac, kGuestIp, 7070, &upper};
   Frame answer(const Frame& frame) const {
@@ -39,7 +39,7 @@ struct Fixture {
 const testing::Peer kPeer{.own_mac = kPeerMac, .own_ip = kPeerIp, .guest_mac = kGuestMac, .guest_ip = kGuestIp};
 
 TEST(IpStack, AnswersArpForItsAddressOnly) {
-  const Fixture f;
+  const IpFixture f;
   const Frame reply = f.answer(kPeer.arp_request());
   ASSERT_EQ(reply.size(), 42U);
   EXPECT_TRUE(kPeer.is_arp_reply(reply));
@@ -49,7 +49,7 @@ TEST(IpStack, AnswersArpForItsAddressOnly) {
 }
 
 TEST(IpStack, AnswersEcho) {
-  const Fixture f;
+  const IpFixture f;
   for (const std::size_t size : {0UL, 1UL, 56UL, 57UL, 1472UL}) {
     const Frame payload(size, 0x5a);
     EXPECT_EQ(kPeer.echo_reply_payload(f.answer(kPeer.echo_request(7, 9, payload)), 7, 9), payload) << size;
@@ -57,7 +57,7 @@ TEST(IpStack, AnswersEcho) {
 }
 
 TEST(IpStack, AnswersUdpOnItsPort) {
-  const Fixture f;
+  const IpFixture f;
   for (const std::size_t size : {1UL, 2UL, 32UL, 1001UL, 1472UL}) {
     const Frame payload(size, 3);
     const auto reply = kPeer.udp_payload(f.answer(kPeer.udp(5000, 7070, payload)), 7070, 5000);
@@ -67,14 +67,14 @@ TEST(IpStack, AnswersUdpOnItsPort) {
 }
 
 TEST(IpStack, PaddedFrameIsAnswered) {
-  const Fixture f;
+  const IpFixture f;
   Frame frame = kPeer.udp(5000, 7070, Frame(4, 1));
   frame.resize(60);
   EXPECT_EQ(kPeer.udp_payload(f.answer(frame), 7070, 5000), Frame(4, 2));
 }
 
 TEST(IpStack, SilentToWhatIsNotWholeOrNotForIt) {
-  const Fixture f;
+  const IpFixture f;
   const Frame good = kPeer.udp(5000, 7070, Frame(32, 1));
   struct Case {
     const char* name;
@@ -112,7 +112,7 @@ TEST(IpStack, SilentToWhatIsNotWholeOrNotForIt) {
 
 // Nothing that arrives makes it read or write outside its frames (run under AddressSanitizer too).
 TEST(IpStack, SurvivesAnything) {
-  const Fixture f;
+  const IpFixture f;
   std::mt19937_64 random{5};
   const Frame seeds[] = {kPeer.arp_request(), kPeer.echo_request(1, 2, Frame(40, 1)), kPeer.udp(5000, 7070, Frame(60, 2))};
   std::size_t answered = 0;

@@ -9,9 +9,9 @@
 namespace understudy::guest {
 namespace {
 
-struct Fixture {
+struct KvFixture {
   std::unique_ptr<KvService> service = std::make_unique<KvService>();
-  Fixture() { service->set_boot_count(77); }
+  KvFixture() { service->set_boot_count(77); }
 
   KvReply ask(const KvRequest& request) {
     unsigned char in[sizeof request];
@@ -30,7 +30,7 @@ KvRequest request(std::uint32_t client, std::uint64_t id, KvOperation operation,
 constexpr auto status(KvStatus s) { return static_cast<std::uint32_t>(s); }
 
 TEST(KvService, ExecutesAndChainsTheChecksum) {
-  Fixture f;
+  KvFixture f;
   const KvRequest put = request(1, 1, KvOperation::kPut, 5, 40);
   const KvRequest add = request(2, 1, KvOperation::kAdd, 5, 2);
   const KvRequest get = request(1, 2, KvOperation::kGet, 5, 0);
@@ -49,7 +49,7 @@ TEST(KvService, ExecutesAndChainsTheChecksum) {
 }
 
 TEST(KvService, RepeatedIdGetsTheSameBytesAndIsNotExecutedAgain) {
-  Fixture f;
+  KvFixture f;
   const KvRequest add = request(3, 1, KvOperation::kAdd, 9, 1);
   const KvReply first = f.ask(add);
   f.ask(request(4, 1, KvOperation::kAdd, 9, 10));
@@ -62,7 +62,7 @@ TEST(KvService, RepeatedIdGetsTheSameBytesAndIsNotExecutedAgain) {
 }
 
 TEST(KvService, RemembersAsManyRepliesAsItSays) {
-  Fixture f;
+  KvFixture f;
   for (std::uint64_t id = 1; id <= 200; ++id) f.ask(request(0, id, KvOperation::kAdd, 0, 1));
   EXPECT_EQ(f.ask(request(0, 137, KvOperation::kAdd, 0, 1)).value, 137U);
   EXPECT_EQ(f.ask(request(0, 136, KvOperation::kAdd, 0, 1)).status, status(KvStatus::kTooOld));
@@ -70,7 +70,7 @@ TEST(KvService, RemembersAsManyRepliesAsItSays) {
 }
 
 TEST(KvService, IdsMayArriveOutOfOrder) {
-  Fixture f;
+  KvFixture f;
   for (const std::uint64_t id : {3ULL, 1ULL, 2ULL, 65ULL})
     EXPECT_EQ(f.ask(request(0, id, KvOperation::kAdd, 0, 1)).status, status(KvStatus::kOk));
   EXPECT_EQ(f.service->sequence(), 4U);
@@ -78,7 +78,7 @@ TEST(KvService, IdsMayArriveOutOfOrder) {
 }
 
 TEST(KvService, BadRequestsChangeNothing) {
-  Fixture f;
+  KvFixture f;
   const KvRequest bad[] = {request(kKvMaxClients, 1, KvOperation::kPut, 0, 1), request(0, 1, KvOperation::kPut, kKvKeyCount, 1),
                            request(0, 0, KvOperation::kPut, 0, 1), request(0, 1, KvOperation{0}, 0, 1),
                            request(0, 1, KvOperation{4}, 0, 1)};
@@ -88,7 +88,7 @@ TEST(KvService, BadRequestsChangeNothing) {
 }
 
 TEST(KvService, SilentToWhatIsNoRequest) {
-  Fixture f;
+  KvFixture f;
   unsigned char out[64];
   KvRequest wrong = request(0, 1, KvOperation::kPut, 0, 1);
   wrong.magic ^= 1;
@@ -103,7 +103,7 @@ TEST(KvService, SilentToWhatIsNoRequest) {
 }
 
 TEST(KvService, MutationsWaitForTheLog) {
-  Fixture f;
+  KvFixture f;
   f.ask(request(0, 1, KvOperation::kPut, 1, 10));
   f.ask(request(0, 2, KvOperation::kGet, 1, 0));
   f.ask(request(0, 3, KvOperation::kAdd, 1, 5));

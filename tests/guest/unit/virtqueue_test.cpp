@@ -37,15 +37,15 @@ class DeviceSide {
   std::uint16_t seen_ = 0;
 };
 
-struct Fixture {
-  explicit Fixture(std::uint16_t size) : device{*memory, size} { queue.init(*memory, size, true); }
+struct QueueFixture {
+  explicit QueueFixture(std::uint16_t size) : device{*memory, size} { queue.init(*memory, size, true); }
   std::unique_ptr<VirtqueueMemory> memory = std::make_unique<VirtqueueMemory>();
   Virtqueue queue;
   DeviceSide device;
 };
 
 TEST(Virtqueue, ChainsAreLinkedAsTheDeviceReadsThem) {
-  Fixture f{8};
+  QueueFixture f{8};
   const Virtqueue::Segment segments[] = {{0x1000, 16, false}, {0x2000, 512, true}, {0x3000, 1, true}};
   const auto head = f.queue.add(segments);
   ASSERT_TRUE(head);
@@ -66,7 +66,7 @@ TEST(Virtqueue, ChainsAreLinkedAsTheDeviceReadsThem) {
 }
 
 TEST(Virtqueue, RefusesMoreThanItHas) {
-  Fixture f{8};
+  QueueFixture f{8};
   const std::vector<Virtqueue::Segment> three(3, {0x1000, 8, false});
   EXPECT_TRUE(f.queue.add(three));
   EXPECT_TRUE(f.queue.add(three));
@@ -75,7 +75,7 @@ TEST(Virtqueue, RefusesMoreThanItHas) {
 }
 
 TEST(Virtqueue, NotifiesOnlyWhenTheEventIsPassed) {
-  Fixture f{8};
+  QueueFixture f{8};
   const Virtqueue::Segment one[] = {{0x1000, 8, false}};
   f.device.ask_notification();  // of the first
   ASSERT_TRUE(f.queue.add(one));
@@ -92,7 +92,7 @@ TEST(Virtqueue, NotifiesOnlyWhenTheEventIsPassed) {
 }
 
 TEST(Virtqueue, AskInterruptNeverLosesACompletion) {
-  Fixture f{8};
+  QueueFixture f{8};
   const Virtqueue::Segment one[] = {{0x1000, 8, true}};
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(f.queue.add(one));
   f.queue.publish();
@@ -110,7 +110,7 @@ TEST(Virtqueue, AskInterruptNeverLosesACompletion) {
 
 TEST(Virtqueue, ADeviceThatNamesAForeignChainBreaksTheQueue) {
   for (const std::uint16_t id : {std::uint16_t{1}, std::uint16_t{8}, std::uint16_t{500}}) {
-    Fixture f{8};
+    QueueFixture f{8};
     const Virtqueue::Segment one[] = {{0x1000, 8, true}};
     ASSERT_TRUE(f.queue.add(one));
     f.queue.publish();
@@ -124,7 +124,7 @@ TEST(Virtqueue, ADeviceThatNamesAForeignChainBreaksTheQueue) {
 // Many times round both rings, completions out of order: every chain comes back once, and no interrupt or notification is lost.
 TEST(Virtqueue, RandomTraffic) {
   for (const std::uint16_t size : {std::uint16_t{8}, std::uint16_t{64}, VirtqueueMemory::kMaxSize}) {
-    Fixture f{size};
+    QueueFixture f{size};
     std::mt19937_64 random{size};
     std::vector<std::uint16_t> at_device;
     std::vector<bool> in_flight(size);

@@ -14,12 +14,12 @@
 
 #include "failover/daemon/console_client.h"
 #include "failover/daemon/operator_socket.h"
+#include "tests/support/bounds.h"
 
 namespace understudy {
 namespace {
 
 using ::testing::HasSubstr;
-constexpr Duration kLong = std::chrono::seconds{30};
 
 ConstBytes bytes_of(std::string_view text) { return std::as_bytes(std::span{text}); }
 std::string text_of(ConstBytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }

@@ -9,12 +9,12 @@
 
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/status.h"
+#include "tests/support/bounds.h"
 
 namespace understudy {
 namespace {
 
 using testing::HasSubstr;
-constexpr Duration kLong = std::chrono::seconds{30};
 
 Status sample() {
   Status status;

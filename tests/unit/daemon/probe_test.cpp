@@ -13,13 +13,13 @@
 #include "failover/probe_process.h"
 #include "failover/probe_storage.h"
 #include "failover/probe_wire.h"
+#include "tests/support/bounds.h"
 
 namespace understudy {
 namespace {
 
 using std::chrono::milliseconds;
 using testing::HasSubstr;
-constexpr Duration kLong = std::chrono::seconds{30};
 
 TEST(NicProbe, Judgement) {
   const NicSnapshot good{.present = true, .up = true, .running = true, .tx_packets = 10, .tx_errors = 0};

@@ -11,7 +11,7 @@
 namespace understudy {
 namespace {
 
-constexpr MacAddress kGuest{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
+constexpr MacAddress kGuestMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
 
 class ScriptedPort final : public PacketPort {
  public:
@@ -45,8 +45,8 @@ TEST(WatchedPort, AFrameThatClaimsToBeOurGuestsIsToldAndKeptFromIt) {
   auto scripted = std::make_unique<ScriptedPort>();
   ScriptedPort& inner = *scripted;
   int told = 0;
-  WatchedPort port{std::move(scripted), kGuest, [&] { ++told; }};
-  inner.waiting = {frame_from(kGuest), frame_from(MacAddress{{2, 0, 0, 0, 0, 9}})};
+  WatchedPort port{std::move(scripted), kGuestMac, [&] { ++told; }};
+  inner.waiting = {frame_from(kGuestMac), frame_from(MacAddress{{2, 0, 0, 0, 0, 9}})};
   std::vector<std::byte> buffer(2048);
   const auto received = port.receive(buffer);
   ASSERT_TRUE(received && *received);
@@ -65,7 +65,7 @@ std::vector<std::string>& logged() {
 TEST(WatchedPort, APortThatFailsIsToldOnceAndAgainWhenItWorks) {
   auto scripted = std::make_unique<ScriptedPort>();
   ScriptedPort& inner = *scripted;
-  WatchedPort port{std::move(scripted), kGuest, [] {}};
+  WatchedPort port{std::move(scripted), kGuestMac, [] {}};
   logged().clear();
   set_log_sink([](Severity, std::string_view event, std::initializer_list<LogField> fields) {
     logged().emplace_back(event);
@@ -74,12 +74,12 @@ TEST(WatchedPort, APortThatFailsIsToldOnceAndAgainWhenItWorks) {
   inner.down = true;
   std::vector<std::byte> buffer(2048);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(port.send({}, frame_from(kGuest)).error().code(), ErrorCode::kUnavailable);
+    EXPECT_EQ(port.send({}, frame_from(kGuestMac)).error().code(), ErrorCode::kUnavailable);
     EXPECT_EQ(port.receive(buffer).error().code(), ErrorCode::kUnavailable);
   }
   inner.down = false;
-  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
-  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuestMac)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuestMac)));
   set_log_sink(nullptr);
   ASSERT_EQ(logged().size(), 3u);
   EXPECT_EQ(logged()[0], "the guest's frames can't leave the host reason=down");
@@ -90,15 +90,15 @@ TEST(WatchedPort, APortThatFailsIsToldOnceAndAgainWhenItWorks) {
 TEST(WatchedPort, TheFirstFrameThatReallyLeftIsToldOnce) {
   auto scripted = std::make_unique<ScriptedPort>();
   ScriptedPort& inner = *scripted;
-  WatchedPort port{std::move(scripted), kGuest, [] {}};
+  WatchedPort port{std::move(scripted), kGuestMac, [] {}};
   int told = 0;
   port.arm_first_send([&] { ++told; });
   inner.down = true;
-  EXPECT_FALSE(port.send({}, frame_from(kGuest)));
+  EXPECT_FALSE(port.send({}, frame_from(kGuestMac)));
   EXPECT_EQ(told, 0);
   inner.down = false;
-  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
-  EXPECT_TRUE(port.send({}, frame_from(kGuest)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuestMac)));
+  EXPECT_TRUE(port.send({}, frame_from(kGuestMac)));
   EXPECT_EQ(told, 1);
 }
 

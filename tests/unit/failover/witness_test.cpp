@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 constexpr PairId kPair{7};
-constexpr NodeIncarnation kA{NodeId::kA, Incarnation{11}};
-constexpr NodeIncarnation kB{NodeId::kB, Incarnation{22}};
+constexpr NodeIncarnation kFirstA{NodeId::kA, Incarnation{11}};
+constexpr NodeIncarnation kFirstB{NodeId::kB, Incarnation{22}};
 
 class Directory {
  public:
@@ -54,9 +54,10 @@ TEST(WitnessStore, IsNeverMadeByAccident) {
 TEST(WitnessStore, KeepsItsIdentityAndRecords) {
   const Directory directory;
   StoreId id;
-  const WitnessPair pair{.record = ArbiterRecord{.term = Term{3}, .mode = PairMode::kSolo, .holder = kA, .eligible = {kA}, .request = {}},
-                         .made_by = {},
-                         .forgotten = Term{2}};
+  const WitnessPair pair{
+      .record = ArbiterRecord{.term = Term{3}, .mode = PairMode::kSolo, .holder = kFirstA, .eligible = {kFirstA}, .request = {}},
+      .made_by = {},
+      .forgotten = Term{2}};
   {
     const auto store = WitnessStore::open(directory.store(), WitnessStore::Open::kNew);
     ASSERT_TRUE(store) << store.error().text();
@@ -124,8 +125,8 @@ class WitnessTest : public LoopTest {
     return std::move(*made);
   }
   void connect_both() {
-    a_ = client(kA, server_->endpoint());
-    b_ = client(kB, server_->endpoint());
+    a_ = client(kFirstA, server_->endpoint());
+    b_ = client(kFirstB, server_->endpoint());
   }
   // Calls, and waits for the callback.
   template <class Call>
@@ -162,14 +163,14 @@ TEST_F(WitnessTest, ALifeOfAPair) {
   connect_both();
   EXPECT_EQ(read(*a_)->record, std::nullopt);
   EXPECT_EQ(read(*a_)->store, store_->identity().store);
-  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
-  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kBootstrap, kB, 0, 2))->granted);
-  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kReprotect, kA, 1, 3, kB))->granted);
-  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kTakeover, kB, 2, 4))->granted);
-  const auto late = propose(*a_, proposal(ProposalKind::kSolo, kA, 2, 5));
+  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1))->granted);
+  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kBootstrap, kFirstB, 0, 2))->granted);
+  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kReprotect, kFirstA, 1, 3, kFirstB))->granted);
+  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kTakeover, kFirstB, 2, 4))->granted);
+  const auto late = propose(*a_, proposal(ProposalKind::kSolo, kFirstA, 2, 5));
   ASSERT_TRUE(late);
   EXPECT_FALSE(late->granted);
-  EXPECT_EQ(late->record->holder, kB);
+  EXPECT_EQ(late->record->holder, kFirstB);
   EXPECT_EQ(late->record->term, Term{3});
   on_loop([this] {
     EXPECT_EQ(server_->counters().grants, 3U);
@@ -179,16 +180,16 @@ TEST_F(WitnessTest, ALifeOfAPair) {
 }
 
 TEST_F(WitnessTest, PairsDoNotMeet) {
-  a_ = client(kA, server_->endpoint(), kHang, PairId{7});
-  b_ = client(kA, server_->endpoint(), kHang, PairId{8});
-  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
+  a_ = client(kFirstA, server_->endpoint(), kHang, PairId{7});
+  b_ = client(kFirstA, server_->endpoint(), kHang, PairId{8});
+  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1))->granted);
   EXPECT_EQ(read(*b_)->record, std::nullopt);
-  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
+  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1))->granted);
 }
 
 TEST_F(WitnessTest, AGrantOutlivesTheWitnessAndIsGivenAgain) {
   connect_both();
-  const auto asked = proposal(ProposalKind::kBootstrap, kA, 0, 1);
+  const auto asked = proposal(ProposalKind::kBootstrap, kFirstA, 0, 1);
   EXPECT_TRUE(propose(*a_, asked)->granted);
   const auto endpoint = server_->endpoint();
   stop();
@@ -197,23 +198,23 @@ TEST_F(WitnessTest, AGrantOutlivesTheWitnessAndIsGivenAgain) {
   start(WitnessStore::Open::kExisting, endpoint);
   ASSERT_TRUE(eventually([this] { return a_->connected() && b_->connected(); }));
   EXPECT_TRUE(propose(*a_, asked)->granted) << "the same request gets the same grant";
-  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kTakeover, kB, 1, 2))->granted);
+  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kTakeover, kFirstB, 1, 2))->granted);
 }
 
 TEST_F(WitnessTest, AnEmptyWitnessOfAKnownPairGrantsOnlyAfterASeed) {
   connect_both();
-  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kRenew, kB, 5, 1))->granted);
-  const auto bootstrap = propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 2));
+  EXPECT_FALSE(propose(*b_, proposal(ProposalKind::kRenew, kFirstB, 5, 1))->granted);
+  const auto bootstrap = propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 2));
   EXPECT_THAT(bootstrap->reason, HasSubstr("has forgotten term 5"));
-  const auto seeded = ask([&](auto done) { b_->seed(Term{6}, kB, done); });
+  const auto seeded = ask([&](auto done) { b_->seed(Term{6}, kFirstB, done); });
   ASSERT_TRUE(seeded);
   EXPECT_TRUE(seeded->granted) << seeded->reason;
-  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kRenew, kB, 6, 3))->granted);
+  EXPECT_TRUE(propose(*b_, proposal(ProposalKind::kRenew, kFirstB, 6, 3))->granted);
 }
 
 TEST_F(WitnessTest, NobodySpeaksInAnothersName) {
   connect_both();
-  const auto forged = propose(*b_, proposal(ProposalKind::kBootstrap, kA, 0, 1));
+  const auto forged = propose(*b_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1));
   ASSERT_FALSE(forged);
   EXPECT_THAT(forged.error().text(), HasSubstr("another node's name"));
   EXPECT_EQ(read(*a_)->record, std::nullopt);
@@ -225,7 +226,7 @@ TEST_F(WitnessTest, ASilentWitnessIsATimeoutAndALateAnswerIsDropped) {
   silent.set(zmq::sockopt::linger, 0);
   silent.set(zmq::sockopt::rcvtimeo, 30'000);
   silent.bind("tcp://127.0.0.1:*");
-  a_ = client(kA, silent.get(zmq::sockopt::last_endpoint), std::chrono::milliseconds{50});
+  a_ = client(kFirstA, silent.get(zmq::sockopt::last_endpoint), std::chrono::milliseconds{50});
   int callbacks = 0;
   std::optional<ErrorCode> code;
   on_loop([&] {
@@ -258,7 +259,7 @@ TEST_F(WitnessTest, OutstandingCallsAreBounded) {
   zmq::socket_t silent{context_->get(), ZMQ_ROUTER};
   silent.set(zmq::sockopt::linger, 0);
   silent.bind("tcp://127.0.0.1:*");
-  a_ = client(kA, silent.get(zmq::sockopt::last_endpoint));
+  a_ = client(kFirstA, silent.get(zmq::sockopt::last_endpoint));
   std::vector<ErrorCode> failed;
   bool inside = false;
   on_loop([&] {
@@ -305,7 +306,7 @@ TEST_F(WitnessTest, GarbageIsCountedAndHarmsNobody) {
   const auto no_request = encode({.kind = kWitnessRequestKind, .pair = kPair}, std::as_bytes(std::span{"not capnp", 8}))[0];
   send(text_of(no_request));
   EXPECT_TRUE(eventually([this] { return server_->counters().malformed == 8; }));
-  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
+  EXPECT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1))->granted);
 }
 
 TEST_F(WitnessTest, AWitnessOfAnotherReleaseIsNamed) {
@@ -313,7 +314,7 @@ TEST_F(WitnessTest, AWitnessOfAnotherReleaseIsNamed) {
   other.set(zmq::sockopt::linger, 0);
   other.set(zmq::sockopt::rcvtimeo, 30'000);
   other.bind("tcp://127.0.0.1:*");
-  a_ = client(kA, other.get(zmq::sockopt::last_endpoint));
+  a_ = client(kFirstA, other.get(zmq::sockopt::last_endpoint));
   std::optional<Result<ArbiterAnswer>> answer;
   on_loop([&] { a_->read([&](Result<ArbiterAnswer> got) { answer = std::move(got); }); });
   zmq::message_t name, request;
@@ -340,7 +341,7 @@ TEST_F(WitnessTest, ADamagedRecordIsAnErrorAndNeverANewPair) {
   }
   start(WitnessStore::Open::kExisting, endpoint);
   connect_both();
-  const auto answer = propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1));
+  const auto answer = propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1));
   ASSERT_FALSE(answer);
   EXPECT_THAT(answer.error().text(), HasSubstr("record of pair 7"));
   EXPECT_EQ(on_loop([this] { return server_->counters().store_failures; }), 1U);
@@ -348,8 +349,8 @@ TEST_F(WitnessTest, ADamagedRecordIsAnErrorAndNeverANewPair) {
 
 TEST_F(WitnessTest, TwoNodesThatRaceForATermGetOneGrant) {
   connect_both();
-  ASSERT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kA, 0, 1))->granted);
-  ASSERT_TRUE(propose(*a_, proposal(ProposalKind::kReprotect, kA, 1, 2, kB))->granted);
+  ASSERT_TRUE(propose(*a_, proposal(ProposalKind::kBootstrap, kFirstA, 0, 1))->granted);
+  ASSERT_TRUE(propose(*a_, proposal(ProposalKind::kReprotect, kFirstA, 1, 2, kFirstB))->granted);
   for (std::uint64_t round = 0; round < 20; ++round) {
     const auto term = read(*a_)->record->term.raw();
     int grants = 0, answers = 0;
@@ -358,16 +359,16 @@ TEST_F(WitnessTest, TwoNodesThatRaceForATermGetOneGrant) {
       if (answer && answer->granted) ++grants;
     };
     const auto holder = read(*a_)->record->holder;
-    const auto other = holder == kA ? kB : kA;
+    const auto other = holder == kFirstA ? kFirstB : kA;
     on_loop([&] {
-      (holder == kA ? a_ : b_)->propose(proposal(ProposalKind::kSolo, holder, term, 1000 + round * 3), count);
-      (holder == kA ? b_ : a_)->propose(proposal(ProposalKind::kTakeover, other, term, 1001 + round * 3), count);
+      (holder == kFirstA ? a_ : b_)->propose(proposal(ProposalKind::kSolo, holder, term, 1000 + round * 3), count);
+      (holder == kFirstA ? b_ : a_)->propose(proposal(ProposalKind::kTakeover, other, term, 1001 + round * 3), count);
     });
     ASSERT_TRUE(eventually([&] { return answers == 2; }));
     EXPECT_EQ(grants, 1);
     const auto now = read(*a_)->record;
-    ASSERT_TRUE(propose(now->holder == kA ? *a_ : *b_,
-                        proposal(ProposalKind::kReprotect, now->holder, now->term.raw(), 1002 + round * 3, now->holder == kA ? kB : kA))
+    ASSERT_TRUE(propose(now->holder == kFirstA ? *a_ : *b_, proposal(ProposalKind::kReprotect, now->holder, now->term.raw(),
+                                                                     1002 + round * 3, now->holder == kFirstA ? kFirstB : kFirstA))
                     ->granted);
   }
 }
@@ -377,7 +378,7 @@ TEST_F(WitnessTest, BadEndpointsAreOneClearError) {
     const auto taken = WitnessServer::create(loop(), context_, *store_, server_->endpoint());
     ASSERT_FALSE(taken);
     EXPECT_THAT(taken.error().text(), HasSubstr("witness: bind " + server_->endpoint() + ": Address already in use"));
-    const auto nonsense = WitnessClient::create(loop(), context_, {.endpoint = "nonsense", .pair = kPair, .self = kA});
+    const auto nonsense = WitnessClient::create(loop(), context_, {.endpoint = "nonsense", .pair = kPair, .self = kFirstA});
     ASSERT_FALSE(nonsense);
     EXPECT_EQ(nonsense.error().code(), ErrorCode::kInvalid);
   });

@@ -14,6 +14,7 @@
 #include "replication/ring_block_io.h"
 #include "replication/write_buffers.h"
 #include "replication/zero_runs.h"
+#include "tests/support/fake_block_file.h"
 
 namespace understudy {
 namespace {
@@ -22,7 +23,6 @@ using ::testing::HasSubstr;
 using Bytes = std::vector<std::byte>;
 using Kind = FileRequest::Kind;
 
-Bytes bytes_of(std::size_t count, std::uint8_t value) { return Bytes(count, std::byte{value}); }
 Bytes pattern(std::size_t count) {
   Bytes bytes(count);
   for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::byte>((i * 31 + (i >> 9) * 7) & 0xFF);
@@ -143,17 +143,17 @@ TEST_P(BlockIoTest, ZerosAreHolesUnlessTheSpaceIsKept) {
   EXPECT_LT(allocated_bytes(path_), full);
   ASSERT_FALSE(zero(512 << 10, 512 << 10, true).error);
   EXPECT_GE(allocated_bytes(path_), full - (512 << 10));
-  EXPECT_EQ(content(0, 1 << 20), bytes_of(1 << 20, 0));
+  EXPECT_EQ(content(0, 1 << 20), fake::filled(1 << 20, 0));
   // A range that is no file system's block.
-  ASSERT_FALSE(write(4096, bytes_of(8192, 7)).error);
+  ASSERT_FALSE(write(4096, fake::filled(8192, 7)).error);
   ASSERT_FALSE(zero(4608, 1024).error);
-  EXPECT_EQ(content(4096, 512), bytes_of(512, 7));
-  EXPECT_EQ(content(4608, 1024), bytes_of(1024, 0));
-  EXPECT_EQ(content(5632, 512), bytes_of(512, 7));
+  EXPECT_EQ(content(4096, 512), fake::filled(512, 7));
+  EXPECT_EQ(content(4608, 1024), fake::filled(1024, 0));
+  EXPECT_EQ(content(5632, 512), fake::filled(512, 7));
 }
 
 TEST_P(BlockIoTest, FlushesAndFindsData) {
-  ASSERT_FALSE(write(2 << 20, bytes_of(64 << 10, 5)).error);
+  ASSERT_FALSE(write(2 << 20, fake::filled(64 << 10, 5)).error);
   EXPECT_FALSE(run({.kind = Kind::kFlush}).error);
   const auto found = run({.kind = Kind::kNextData, .offset_bytes = 4096, .length_bytes = kBytes - 4096});
   EXPECT_FALSE(found.error);

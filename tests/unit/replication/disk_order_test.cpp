@@ -21,7 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
 using Bytes = std::vector<std::byte>;
-using Kind = DiskTask::Kind;
+using Task = DiskTask::Kind;
 
 TEST(DiskWindow, WhatMustWait) {
   const struct {
@@ -29,26 +29,26 @@ TEST(DiskWindow, WhatMustWait) {
     DiskTask earlier, later;
     bool waits;
   } cases[] = {
-      {"reads of the same", {.kind = Kind::kRead, .length_bytes = 512}, {.kind = Kind::kRead, .length_bytes = 512}, false},
-      {"read after write", {.kind = Kind::kWrite, .length_bytes = 512}, {.kind = Kind::kRead, .length_bytes = 512}, true},
-      {"write after read", {.kind = Kind::kRead, .length_bytes = 512}, {.kind = Kind::kWrite, .length_bytes = 512}, true},
-      {"write after write", {.kind = Kind::kWrite, .length_bytes = 512}, {.kind = Kind::kWrite, .length_bytes = 512}, true},
-      {"neighbours", {.kind = Kind::kWrite, .length_bytes = 512}, {.kind = Kind::kWrite, .offset_bytes = 512, .length_bytes = 512}, false},
+      {"reads of the same", {.kind = Task::kRead, .length_bytes = 512}, {.kind = Task::kRead, .length_bytes = 512}, false},
+      {"read after write", {.kind = Task::kWrite, .length_bytes = 512}, {.kind = Task::kRead, .length_bytes = 512}, true},
+      {"write after read", {.kind = Task::kRead, .length_bytes = 512}, {.kind = Task::kWrite, .length_bytes = 512}, true},
+      {"write after write", {.kind = Task::kWrite, .length_bytes = 512}, {.kind = Task::kWrite, .length_bytes = 512}, true},
+      {"neighbours", {.kind = Task::kWrite, .length_bytes = 512}, {.kind = Task::kWrite, .offset_bytes = 512, .length_bytes = 512}, false},
       {"one sector shared",
-       {.kind = Kind::kWrite, .length_bytes = 1024},
-       {.kind = Kind::kZeros, .offset_bytes = 512, .length_bytes = 4096},
+       {.kind = Task::kWrite, .length_bytes = 1024},
+       {.kind = Task::kZeros, .offset_bytes = 512, .length_bytes = 4096},
        true},
       {"read of zeros",
-       {.kind = Kind::kZeros, .length_bytes = 4096},
-       {.kind = Kind::kRead, .offset_bytes = 512, .length_bytes = 512},
+       {.kind = Task::kZeros, .length_bytes = 4096},
+       {.kind = Task::kRead, .offset_bytes = 512, .length_bytes = 512},
        true},
-      {"flush after write", {.kind = Kind::kWrite, .length_bytes = 512}, {.kind = Kind::kFlush}, true},
-      {"flush after zeros", {.kind = Kind::kZeros, .length_bytes = 512}, {.kind = Kind::kFlush}, true},
-      {"flush after read", {.kind = Kind::kRead, .length_bytes = 512}, {.kind = Kind::kFlush}, false},
-      {"write after flush", {.kind = Kind::kFlush}, {.kind = Kind::kWrite, .length_bytes = 512}, false},
+      {"flush after write", {.kind = Task::kWrite, .length_bytes = 512}, {.kind = Task::kFlush}, true},
+      {"flush after zeros", {.kind = Task::kZeros, .length_bytes = 512}, {.kind = Task::kFlush}, true},
+      {"flush after read", {.kind = Task::kRead, .length_bytes = 512}, {.kind = Task::kFlush}, false},
+      {"write after flush", {.kind = Task::kFlush}, {.kind = Task::kWrite, .length_bytes = 512}, false},
       {"look for data in what is written",
-       {.kind = Kind::kWrite, .offset_bytes = 8192, .length_bytes = 512},
-       {.kind = Kind::kNextData, .length_bytes = 1 << 20},
+       {.kind = Task::kWrite, .offset_bytes = 8192, .length_bytes = 512},
+       {.kind = Task::kNextData, .length_bytes = 1 << 20},
        true},
   };
   for (const auto& each : cases) EXPECT_EQ(must_wait(each.later, each.earlier), each.waits) << each.name;
@@ -56,10 +56,10 @@ TEST(DiskWindow, WhatMustWait) {
 
 TEST(DiskWindow, ATaskIsReadyWhenTheLastThatItWaitsForIsGone) {
   DiskWindow window{4};
-  window.add({.kind = Kind::kWrite, .offset_bytes = 0, .length_bytes = 1024}, Instant{});
-  window.add({.kind = Kind::kWrite, .offset_bytes = 4096, .length_bytes = 512}, Instant{});
-  window.add({.kind = Kind::kRead, .offset_bytes = 512, .length_bytes = 4096}, Instant{});
-  window.add({.kind = Kind::kFlush}, Instant{});
+  window.add({.kind = Task::kWrite, .offset_bytes = 0, .length_bytes = 1024}, Instant{});
+  window.add({.kind = Task::kWrite, .offset_bytes = 4096, .length_bytes = 512}, Instant{});
+  window.add({.kind = Task::kRead, .offset_bytes = 512, .length_bytes = 4096}, Instant{});
+  window.add({.kind = Task::kFlush}, Instant{});
   ASSERT_TRUE(window.full());
   const std::vector<unsigned> slots{window.order().begin(), window.order().end()};
   const auto ready = [&](unsigned nth) { return window.ready(window.at(slots[nth]), Instant{}); };
@@ -69,7 +69,7 @@ TEST(DiskWindow, ATaskIsReadyWhenTheLastThatItWaitsForIsGone) {
   EXPECT_FALSE(ready(2) || ready(3));
   window.remove(slots[0]);
   EXPECT_TRUE(ready(2) && ready(3));
-  window.add({.kind = Kind::kZeros, .offset_bytes = 512, .length_bytes = 512}, Instant{});
+  window.add({.kind = Task::kZeros, .offset_bytes = 512, .length_bytes = 512}, Instant{});
   EXPECT_FALSE(window.ready(window.at(window.order().back()), Instant{})) << "it waits for the read";
 }
 

@@ -17,7 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 using Bytes = std::vector<std::byte>;
-Bytes bytes_of(std::size_t count, std::uint8_t value) { return Bytes(count, std::byte{value}); }
 
 class DiskTest : public ::testing::Test {
  protected:
@@ -58,7 +57,7 @@ class DiskTest : public ::testing::Test {
 };
 
 TEST_F(DiskTest, RequestsTakeEffectInTheOrderOfSubmission) {
-  Bytes one = bytes_of(1024, 1), two = bytes_of(512, 2), read(1024);
+  Bytes one = fake::filled(1024, 1), two = fake::filled(512, 2), read(1024);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 512, one, 10));
   ASSERT_TRUE(submit(BlockOperation::kWrite, 1024, two, 11));  // overlaps
   ASSERT_TRUE(submit(BlockOperation::kRead, 512, read, 12));
@@ -72,13 +71,13 @@ TEST_F(DiskTest, RequestsTakeEffectInTheOrderOfSubmission) {
 TEST_F(DiskTest, AWriteIsInTheStreamBeforeItsCompletionAndWithTheSubmittedBytes) {
   disk->start_stream();
   storage->hang();
-  Bytes memory = bytes_of(512, 5);
+  Bytes memory = fake::filled(512, 5);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 2048, memory, 1));
-  memory = bytes_of(512, 6);  // the guest goes on with its buffer
+  memory = fake::filled(512, 6);  // the guest goes on with its buffer
   const auto writes = disk->take_writes();
   ASSERT_EQ(writes.size(), 1U);
   EXPECT_EQ(writes[0].offset_bytes, 2048U);
-  EXPECT_TRUE(std::ranges::equal(writes[0].data.bytes, bytes_of(512, 5)));
+  EXPECT_TRUE(std::ranges::equal(writes[0].data.bytes, fake::filled(512, 5)));
   storage->release();
   EXPECT_THAT(reap(1), ElementsAre(1));
   EXPECT_EQ(storage->image()[2048], std::byte{5});
@@ -86,7 +85,7 @@ TEST_F(DiskTest, AWriteIsInTheStreamBeforeItsCompletionAndWithTheSubmittedBytes)
 }
 
 TEST_F(DiskTest, WithoutAStreamNothingIsKept) {
-  Bytes memory = bytes_of(512, 5);
+  Bytes memory = fake::filled(512, 5);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
   EXPECT_TRUE(disk->take_writes().empty());
   EXPECT_EQ(disk->stats().unacked_bytes, 0U);
@@ -97,7 +96,7 @@ TEST_F(DiskTest, WithoutAStreamNothingIsKept) {
 }
 
 TEST_F(DiskTest, TheFdIsReadableOnlyWhileCompletionsWait) {
-  Bytes memory = bytes_of(512, 1);
+  Bytes memory = fake::filled(512, 1);
   std::array<BlockCompletion, 2> some{};
   for (BlockCookie cookie = 1; cookie <= 3; ++cookie) ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, cookie));
   for (int tries = 0; image->evidence(clock.now()).completed < 3 && tries < 10'000; ++tries) std::this_thread::sleep_for(1ms);
@@ -112,7 +111,7 @@ TEST_F(DiskTest, TheFdIsReadableOnlyWhileCompletionsWait) {
 TEST_F(DiskTest, UnackedBytesAreBoundedAndRoomIsSignalled) {
   open({.max_unacked_bytes = 1024});
   disk->start_stream();
-  Bytes memory = bytes_of(512, 1), large = bytes_of(4096, 2);
+  Bytes memory = fake::filled(512, 1), large = fake::filled(4096, 2);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
   ASSERT_TRUE(submit(BlockOperation::kWrite, 512, memory, 2));
   EXPECT_FALSE(disk->blocked());
@@ -133,7 +132,7 @@ TEST_F(DiskTest, AWriteLongerThanTheWireAllowsTravelsInPieces) {
   image = DiskImage::start(std::make_unique<fake::FakeBlockFile>(storage), clock, 1ms);
   open({});
   disk->start_stream();
-  Bytes memory = bytes_of(std::size_t{kMaxDiskWriteBytes} + 512, 9);
+  Bytes memory = fake::filled(std::size_t{kMaxDiskWriteBytes} + 512, 9);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 512, memory, 1));
   const auto writes = disk->take_writes();
   ASSERT_EQ(writes.size(), 2U);
@@ -146,7 +145,7 @@ TEST_F(DiskTest, AWriteLongerThanTheWireAllowsTravelsInPieces) {
 TEST_F(DiskTest, BytesOnTheirWayToTheImageAreBounded) {
   open({.max_queued_bytes = 1024});
   storage->hang();
-  Bytes memory = bytes_of(512, 1), large = bytes_of(4096, 2);
+  Bytes memory = fake::filled(512, 1), large = fake::filled(4096, 2);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 2));
   EXPECT_FALSE(submit(BlockOperation::kWrite, 0, memory, 3));
@@ -158,7 +157,7 @@ TEST_F(DiskTest, BytesOnTheirWayToTheImageAreBounded) {
 }
 
 TEST_F(DiskTest, AStableWriteIsFollowedByAFlush) {
-  Bytes memory = bytes_of(512, 1);
+  Bytes memory = fake::filled(512, 1);
   const MutableBytes piece{memory};
   ASSERT_TRUE(disk->submit(
       {.operation = BlockOperation::kWrite, .offset_bytes = 512, .memory = std::span{&piece, 1}, .cookie = 1, .stable = true}));
@@ -174,7 +173,7 @@ TEST_F(DiskTest, AHostErrorIsNeverCompletedAndIsTriedAgainInItsPlace) {
     told.push_back(error.text());
   });
   storage->fail_with("Input/output error (EIO)");
-  Bytes memory = bytes_of(512, 1), other = bytes_of(512, 2);
+  Bytes memory = fake::filled(512, 1), other = fake::filled(512, 2);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, other, 2));
   ASSERT_TRUE(storage->wait_for_operations(3));  // tried again, and again
@@ -196,7 +195,7 @@ TEST_F(DiskTest, AHostErrorIsNeverCompletedAndIsTriedAgainInItsPlace) {
 
 TEST_F(DiskTest, AFailedFlushIsNeverMadeGoodByALaterOne) {
   storage->fail_with("Input/output error (EIO)");
-  Bytes memory = bytes_of(512, 1);
+  Bytes memory = fake::filled(512, 1);
   ASSERT_TRUE(submit(BlockOperation::kFlush, 0, memory, 1));
   ASSERT_TRUE(storage->wait_for_operations(1));
   while (disk->evidence(clock.now()).errors == 0) std::this_thread::yield();
@@ -211,7 +210,7 @@ TEST_F(DiskTest, AFailedFlushIsNeverMadeGoodByALaterOne) {
 
 TEST_F(DiskTest, AHangShowsAsAgeAndAbandonIsBounded) {
   storage->hang();
-  Bytes memory = bytes_of(512, 1);
+  Bytes memory = fake::filled(512, 1);
   ASSERT_TRUE(submit(BlockOperation::kRead, 0, memory, 1));
   ASSERT_TRUE(submit(BlockOperation::kRead, 512, memory, 2));
   ASSERT_TRUE(storage->wait_for_operations(1));
@@ -227,7 +226,7 @@ TEST_F(DiskTest, AHangShowsAsAgeAndAbandonIsBounded) {
 
 TEST_F(DiskTest, AbandonedWritesStillReachTheImage) {
   storage->hang();
-  Bytes memory = bytes_of(512, 7);
+  Bytes memory = fake::filled(512, 7);
   ASSERT_TRUE(submit(BlockOperation::kRead, 0, memory, 1));
   ASSERT_TRUE(submit(BlockOperation::kWrite, 1024, memory, 2));
   ASSERT_TRUE(storage->wait_for_operations(1));
@@ -241,7 +240,7 @@ TEST_F(DiskTest, AbandonedWritesStillReachTheImage) {
 }
 
 TEST_F(DiskTest, ChunksComeAfterTheWritesBeforeThemAndZerosAsZeros) {
-  Bytes memory = bytes_of(512, 3);
+  Bytes memory = fake::filled(512, 3);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 4096, memory, 1));
   const auto chunk_at = [&](std::uint64_t offset) {
     disk->request_chunk(offset, 4096);
@@ -265,7 +264,7 @@ TEST_F(DiskTest, AfterATakeoverReadsSeeEveryCommittedWrite) {
   SecondaryDisk secondary{image};
   storage->fill(std::byte{9});
   storage->hang();
-  const auto data = std::make_shared<Bytes>(bytes_of(512, 4));
+  const auto data = std::make_shared<Bytes>(fake::filled(512, 4));
   secondary.apply({.disk = 0, .offset_bytes = 0, .length_bytes = 512, .zeros = false, .data = {*data, data}});
   secondary.apply({.disk = 0, .offset_bytes = 512, .length_bytes = 512, .zeros = true, .data = {}});
   EXPECT_EQ(secondary.backlog_bytes(), 512U + sizeof(DiskWrite)) << "zeros are an extent, whatever its length";
@@ -291,7 +290,7 @@ TEST_F(DiskTest, SecondaryNamesItsDisksFailure) {
 
 TEST_F(DiskTest, DestructionDoesNotWaitForAStuckHost) {
   storage->hang();
-  Bytes memory = bytes_of(512, 1);
+  Bytes memory = fake::filled(512, 1);
   ASSERT_TRUE(submit(BlockOperation::kWrite, 0, memory, 1));
   ASSERT_TRUE(storage->wait_for_operations(1));
   disk.reset();

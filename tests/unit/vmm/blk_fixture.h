@@ -17,9 +17,8 @@ inline constexpr std::uint64_t kData = 0x100000;
 inline constexpr std::size_t kCapacity = 1 << 20;
 inline constexpr std::size_t kSector = 512;
 inline constexpr std::uint16_t kSize = 16;
-inline constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect;
 inline constexpr std::uint64_t kZeroFeatures =
-    kFeatures | std::uint64_t{1} << VIRTIO_BLK_F_DISCARD | std::uint64_t{1} << VIRTIO_BLK_F_WRITE_ZEROES;
+    VirtioDriver::kUsual | std::uint64_t{1} << VIRTIO_BLK_F_DISCARD | std::uint64_t{1} << VIRTIO_BLK_F_WRITE_ZEROES;
 inline constexpr std::uint8_t kUnanswered = 0xEE;
 
 class BlkTest : public ::testing::Test {
@@ -27,7 +26,7 @@ class BlkTest : public ::testing::Test {
   BlkTest() { start(std::make_shared<FakeBlockBackend>(kCapacity)); }
   ~BlkTest() override { stop(*device_); }
 
-  void start(std::shared_ptr<FakeBlockBackend> backend, std::uint64_t features = kFeatures) {
+  void start(std::shared_ptr<FakeBlockBackend> backend, std::uint64_t features = VirtioDriver::kUsual) {
     if (device_) stop(*device_);
     backend_ = std::move(backend);
     device_ = make(rig_, backend_);

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/boot_bytes.h"
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/aml.h"
 #include "vmm/boot/memory_map.h"
@@ -20,20 +21,8 @@ aml::Bytes hex(std::initializer_list<unsigned> values) {
   for (const unsigned value : values) bytes.push_back(static_cast<std::byte>(value));
   return bytes;
 }
-template <class T>
-T value_at(Span bytes, std::size_t offset) {
-  T value{};
-  EXPECT_LE(offset + sizeof value, bytes.size());
-  if (offset + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
 std::string text_at(Span bytes, std::size_t offset, std::size_t length) {
   return {reinterpret_cast<const char*>(bytes.data()) + offset, length};
-}
-unsigned sum(Span bytes) {
-  unsigned total = 0;
-  for (const std::byte b : bytes) total += std::to_integer<unsigned>(b);
-  return total & 0xFF;
 }
 
 TEST(Aml, IntegersTakeTheShortestForm) {
@@ -234,7 +223,7 @@ class AcpiTest : public testing::Test {
     const auto start = at(address);
     EXPECT_EQ(text_at(start, 0, 4), signature);
     const auto whole = start.first(value_at<std::uint32_t>(start, 4));
-    EXPECT_EQ(sum(whole), 0U) << signature;
+    EXPECT_EQ(byte_sum(whole), 0U) << signature;
     return whole;
   }
   Span listed(std::size_t index, const char* signature) const {
@@ -252,8 +241,8 @@ TEST_F(AcpiTest, TheRootPointerIsWhereGuestsLook) {
   make(1, {});
   const Span rsdp{tables_};
   EXPECT_EQ(text_at(rsdp, 0, 8), "RSD PTR ");
-  EXPECT_EQ(sum(rsdp.first(20)), 0U);
-  EXPECT_EQ(sum(rsdp.first(36)), 0U);
+  EXPECT_EQ(byte_sum(rsdp.first(20)), 0U);
+  EXPECT_EQ(byte_sum(rsdp.first(36)), 0U);
   EXPECT_EQ(value_at<std::uint8_t>(rsdp, 15), 2U);
   EXPECT_EQ(value_at<std::uint32_t>(rsdp, 20), 36U);
   EXPECT_EQ(boot_map::kAcpiTables.raw() % 16, 0U);

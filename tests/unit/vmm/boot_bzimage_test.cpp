@@ -11,8 +11,6 @@
 namespace understudy {
 namespace {
 
-constexpr GuestPhysicalAddress kLowest{0x10'0000};
-
 MemoryLayout layout_of(std::uint64_t bytes) { return {{{GuestPhysicalAddress{0}, PageIndex{0}, bytes / kPageSizeBytes}}}; }
 
 TEST(BzImage, SaysWhereItsKernelIsAndWhatItNeeds) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/boot_bytes.h"
 #include "tests/support/kernel_files.h"
 #include "vmm/boot/cpu_entry.h"
 #include "vmm/boot/memory_map.h"
@@ -15,17 +16,6 @@ namespace understudy {
 namespace {
 
 unsigned byte_at(std::span<const std::byte> bytes, std::size_t offset) { return std::to_integer<unsigned>(bytes[offset]); }
-template <class T>
-T value_at(std::span<const std::byte> bytes, std::size_t offset) {
-  T value{};
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-unsigned sum(std::span<const std::byte> bytes) {
-  unsigned total = 0;
-  for (const std::byte b : bytes) total += std::to_integer<unsigned>(b);
-  return total & 0xFF;
-}
 
 TEST(MpTable, IsWhatGuestsLookFor) {
   for (unsigned processors = 1; processors <= 8; ++processors) {
@@ -35,11 +25,11 @@ TEST(MpTable, IsWhatGuestsLookFor) {
     ASSERT_LE(all.size(), boot_map::kMpTableBytes);
     EXPECT_EQ(std::memcmp(all.data(), "_MP_", 4), 0);
     EXPECT_EQ(value_at<std::uint32_t>(all, 4), boot_map::kMpTable.raw() + 16);
-    EXPECT_EQ(sum(all.first(16)), 0U);
+    EXPECT_EQ(byte_sum(all.first(16)), 0U);
     const auto table = all.subspan(16);
     EXPECT_EQ(std::memcmp(table.data(), "PCMP", 4), 0);
     ASSERT_EQ(value_at<std::uint16_t>(table, 4), table.size());
-    EXPECT_EQ(sum(table), 0U);
+    EXPECT_EQ(byte_sum(table), 0U);
     EXPECT_EQ(value_at<std::uint32_t>(table, 36), 0xFEE0'0000U);
 
     unsigned entries = 0;
@@ -132,15 +122,15 @@ TEST(ZeroPage, KeepsAKernelsSetupHeaderButForWhatABootLoaderWrites) {
 TEST(Initrd, LiesAsHighAsItMay) {
   const MemoryLayout small{{{GuestPhysicalAddress{0}, PageIndex{0}, 0x1000}}};
   const MemoryLayout large{{{GuestPhysicalAddress{0}, PageIndex{0}, 0xC'0000}}};
-  constexpr GuestPhysicalAddress kLowest{0x80'0000};
-  EXPECT_EQ(place_initrd(1, small, kLowest)->start.raw(), 0xFF'F000U);
-  EXPECT_EQ(place_initrd(0x1001, small, kLowest)->start.raw(), 0xFF'E000U);
-  EXPECT_EQ(place_initrd(0x80'0000, small, kLowest)->start, kLowest);
-  EXPECT_FALSE(place_initrd(0x80'0001, small, kLowest).has_value());
-  EXPECT_FALSE(place_initrd(~0ULL, small, kLowest).has_value());
-  EXPECT_FALSE(place_initrd(0, small, kLowest).has_value());
-  EXPECT_EQ(place_initrd(1, small, kLowest, 0x90'0000)->start.raw(), 0x8F'F000U) << "below the kernel's own limit";
-  EXPECT_EQ(place_initrd(0x1000, large, kLowest)->start.raw(), 0x7FFF'F000U) << "below initrd_addr_max";
+  constexpr GuestPhysicalAddress kAbove{0x80'0000};
+  EXPECT_EQ(place_initrd(1, small, kAbove)->start.raw(), 0xFF'F000U);
+  EXPECT_EQ(place_initrd(0x1001, small, kAbove)->start.raw(), 0xFF'E000U);
+  EXPECT_EQ(place_initrd(0x80'0000, small, kAbove)->start, kAbove);
+  EXPECT_FALSE(place_initrd(0x80'0001, small, kAbove).has_value());
+  EXPECT_FALSE(place_initrd(~0ULL, small, kAbove).has_value());
+  EXPECT_FALSE(place_initrd(0, small, kAbove).has_value());
+  EXPECT_EQ(place_initrd(1, small, kAbove, 0x90'0000)->start.raw(), 0x8F'F000U) << "below the kernel's own limit";
+  EXPECT_EQ(place_initrd(0x1000, large, kAbove)->start.raw(), 0x7FFF'F000U) << "below initrd_addr_max";
 }
 
 TEST(LongMode, MapsTheFirstFourGigabytesToThemselves) {

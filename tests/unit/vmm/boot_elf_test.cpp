@@ -9,8 +9,6 @@
 namespace understudy {
 namespace {
 
-constexpr GuestPhysicalAddress kLowest{0x10'0000};
-
 TEST(Elf, PlansTheSegmentsByPhysicalAddress) {
   ElfFile file;
   std::swap(file.segments[0], file.segments[1]);

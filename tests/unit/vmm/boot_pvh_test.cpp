@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/boot_bytes.h"
 #include "tests/support/kernel_files.h"
 #include "vmm/boot/pvh.h"
 
@@ -19,12 +20,6 @@ std::string found(ConstBytes notes, std::size_t alignment = 4) {
   const auto entry = find_pvh_entry(notes, alignment);
   if (!entry) return entry.error().text();
   return *entry ? std::to_string((*entry)->raw()) : "none";
-}
-template <class T>
-T value_at(ConstBytes bytes, std::size_t offset) {
-  T value{};
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
 }
 
 TEST(PvhNote, IsFoundAmongOthers) {

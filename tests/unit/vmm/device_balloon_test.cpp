@@ -10,17 +10,18 @@
 namespace understudy {
 namespace {
 
-constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect |
-                                    std::uint64_t{1} << VIRTIO_BALLOON_F_REPORTING | std::uint64_t{1} << VIRTIO_BALLOON_F_DEFLATE_ON_OOM;
+constexpr std::uint64_t kBalloonFeatures =
+    VirtioDriver::kUsual | std::uint64_t{1} << VIRTIO_BALLOON_F_REPORTING | std::uint64_t{1} << VIRTIO_BALLOON_F_DEFLATE_ON_OOM;
 constexpr std::uint64_t kRings = 0x10000;  // pages 0x10 to 0x1B
 constexpr std::uint64_t kNumbers = 0x30000;
 constexpr std::uint64_t kTable = 0x38000;
 constexpr std::uint32_t kFirstPage = 0x100;  // from here on the guest's pages are filled
 constexpr std::uint32_t kMemoryPages = kRigMemoryBytes / kPageSizeBytes;
-constexpr std::uint16_t kSize = 16;
 
 class BalloonTest : public ::testing::Test {
  protected:
+  static constexpr std::uint16_t kSize = 16;
+
   BalloonTest() {
     auto made = Balloon::create({"balloon0", GuestPhysicalAddress{0xD000'0000}, rig_.memory, &rig_.loop()}, 0);
     EXPECT_TRUE(made);
@@ -33,7 +34,7 @@ class BalloonTest : public ::testing::Test {
     rig_.on_loop([&] { balloon_->detach(); });
   }
   void start() {
-    ASSERT_TRUE(driver_->negotiate(kFeatures));
+    ASSERT_TRUE(driver_->negotiate(kBalloonFeatures));
     for (unsigned i = 0; i < 3; ++i) driver_->set_queue(i, rings_[i]);
     driver_->driver_ok();
     rig_.settle();
@@ -88,7 +89,7 @@ class BalloonTest : public ::testing::Test {
 
 TEST_F(BalloonTest, TellsItsIdentity) {
   EXPECT_EQ(driver_->read(VIRTIO_MMIO_DEVICE_ID), 5u);
-  EXPECT_EQ(driver_->offered(), kFeatures);
+  EXPECT_EQ(driver_->offered(), kBalloonFeatures);
   EXPECT_EQ(balloon_->queue_count(), 3u);
 }
 

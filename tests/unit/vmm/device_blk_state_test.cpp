@@ -116,7 +116,7 @@ TEST_F(BlkTest, TwinDiscardsAgainWhatWasInFlight) {
 TEST_F(BlkTest, AStateOfVersion1IsTaken) {
   const std::string path = std::string{UNDERSTUDY_GOLDEN_DIR} + "/blk-v1";
   if (std::getenv("UNDERSTUDY_WRITE_GOLDEN") != nullptr && !std::ifstream{path}.good()) {
-    start(std::make_shared<FakeBlockBackend>(kCapacity), kFeatures | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
+    start(std::make_shared<FakeBlockBackend>(kCapacity), VirtioDriver::kUsual | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
     backend_->hold();
     for (const std::uint64_t sector : {3u, 4u}) read(sector, kData, kSector);
     kick();

@@ -202,7 +202,7 @@ TEST_F(BlkTest, WithoutFlushACompletedWriteIsStable) {
   write(0, kData, kSector);
   kick();
   EXPECT_TRUE(backend_->latest().stable);
-  start(std::make_shared<FakeBlockBackend>(kCapacity), kFeatures | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
+  start(std::make_shared<FakeBlockBackend>(kCapacity), VirtioDriver::kUsual | std::uint64_t{1} << VIRTIO_BLK_F_FLUSH);
   write(0, kData, kSector);
   kick();
   EXPECT_FALSE(backend_->latest().stable);
@@ -246,7 +246,7 @@ TEST_F(BlkTest, HeadInFlightCannotComeAgain) {
 }
 
 TEST_F(BlkTest, WakingWithoutAReadyQueueIsHarmless) {
-  ASSERT_TRUE(driver_->negotiate(kFeatures));
+  ASSERT_TRUE(driver_->negotiate(VirtioDriver::kUsual));
   driver_->driver_ok();
   signal_fd(backend_->completion_fd());
   kick();

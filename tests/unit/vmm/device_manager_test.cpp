@@ -16,8 +16,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
-
 DevicesConfig two_disks_and_a_nic() {
   DevicesConfig config;
   config.net.push_back({.mac = kMac, .backend = std::make_shared<FakeNetBackend>()});

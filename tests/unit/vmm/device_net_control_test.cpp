@@ -54,7 +54,7 @@ class NetControlTest : public NetTest {
 };
 
 TEST_F(NetControlTest, AnswersWhatItDoesNotKnowWithAnError) {
-  start(kFeatures | kAnnounce);
+  start(kNetFeatures | kAnnounce);
   const std::vector<std::byte> refused[] = {
       {},
       request(3),
@@ -73,7 +73,7 @@ TEST_F(NetControlTest, AnswersWhatItDoesNotKnowWithAnError) {
 }
 
 TEST_F(NetControlTest, ARequestWithoutRoomForItsAnswerBreaksTheRules) {
-  start(kFeatures | kControl);
+  start(kNetFeatures | kControl);
   rings_[2].add({{kData, 2}});
   kick(2);
   EXPECT_NE(driver_->status() & VIRTIO_CONFIG_S_NEEDS_RESET, 0u);
@@ -89,7 +89,7 @@ TEST_F(NetControlTest, WithoutAControlQueueTheRingIsLeftAlone) {
 // ------------------------------------------------------------------------------------------------------------------ announcement
 
 TEST_F(NetControlTest, OnANewHostTheGuestIsAskedToAnnounceItself) {
-  start(kFeatures | kAnnounce);
+  start(kNetFeatures | kAnnounce);
   EXPECT_EQ(config().status, net_wire::kStatusLinkUp);
   const auto generation = driver_->read(VIRTIO_MMIO_CONFIG_GENERATION);
   driver_->take_interrupt_status();
@@ -107,7 +107,7 @@ TEST_F(NetControlTest, OnANewHostTheGuestIsAskedToAnnounceItself) {
 }
 
 TEST_F(NetControlTest, WhatWasNotAcknowledgedIsAskedAgainAfterTheNextTakeover) {
-  start(kFeatures | kAnnounce);
+  start(kNetFeatures | kAnnounce);
   take_over();
   take_over();
   EXPECT_EQ(config().status, net_wire::kStatusLinkUp | net_wire::kStatusAnnounce);
@@ -117,7 +117,7 @@ TEST_F(NetControlTest, WhatWasNotAcknowledgedIsAskedAgainAfterTheNextTakeover) {
 }
 
 TEST_F(NetControlTest, AGuestThatDidNotAgreeIsNotAsked) {
-  start(kFeatures | kControl);
+  start(kNetFeatures | kControl);
   driver_->take_interrupt_status();
   take_over();
   EXPECT_EQ(config().status, net_wire::kStatusLinkUp);
@@ -127,7 +127,7 @@ TEST_F(NetControlTest, AGuestThatDidNotAgreeIsNotAsked) {
 // -------------------------------------------------------------------------------------------------------------- receive offloads
 
 TEST_F(NetControlTest, TurnsReceiveOffloadsOffAndOn) {
-  start(kFeatures | kControl | kGuestOffloads | feature(net_wire::kFeatureControlGuestOffloads));
+  start(kNetFeatures | kControl | kGuestOffloads | feature(net_wire::kFeatureControlGuestOffloads));
   const auto set = [&](std::uint64_t offloads) {
     std::vector<std::byte> bytes = request(5, 0);
     for (unsigned i = 0; i < 8; ++i) bytes.push_back(static_cast<std::byte>(offloads >> (8 * i) & 0xff));
@@ -181,7 +181,7 @@ TEST_F(NetPairsTest, OffersThemAndTellsHowMany) {
 }
 
 TEST_F(NetPairsTest, OnlyTheFirstPairReceivesUntilTheDriverAsksForMore) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   offer_everywhere(4);
   for (std::uint8_t port = 1; port <= 3; ++port) arrive(flow_frame(port, true));
   EXPECT_EQ(used_on(0), 3u);
@@ -192,7 +192,7 @@ TEST_F(NetPairsTest, OnlyTheFirstPairReceivesUntilTheDriverAsksForMore) {
 }
 
 TEST_F(NetPairsTest, AFlowIsReceivedWhereItLastSent) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   ASSERT_EQ(set_pairs(kPairs), net_wire::kControlOk);
   offer_everywhere(kSize);
   for (const unsigned pair : {0u, 1u, 2u, 1u}) {
@@ -208,7 +208,7 @@ TEST_F(NetPairsTest, AFlowIsReceivedWhereItLastSent) {
 }
 
 TEST_F(NetPairsTest, APairWithoutBuffersHoldsUpNobody) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   ASSERT_EQ(set_pairs(kPairs), net_wire::kControlOk);
   send(flow_frame(7, false), {}, Net::transmit_queue(2));
   kick(Net::transmit_queue(2));
@@ -221,7 +221,7 @@ TEST_F(NetPairsTest, APairWithoutBuffersHoldsUpNobody) {
 }
 
 TEST_F(NetPairsTest, RoomIsSharedByAllPairs) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   backend_->set_room(0);
   for (unsigned pair = 0; pair < kPairs; ++pair) {
     for (std::uint8_t i = 0; i < 4; ++i) send(flow_frame(i, false), {}, Net::transmit_queue(pair));
@@ -236,7 +236,7 @@ TEST_F(NetPairsTest, RoomIsSharedByAllPairs) {
 }
 
 TEST_F(NetPairsTest, WithoutMultiQueueTheControlQueueIsTheThird) {
-  start(kFeatures | kAnnounce);
+  start(kNetFeatures | kAnnounce);
   EXPECT_EQ(ask(request(3, 0), 2), net_wire::kControlOk);
   EXPECT_EQ(ask(request(4, 0, 1, 0), 2), net_wire::kControlError);
   send(flow_frame(1, false), {}, Net::transmit_queue(1));
@@ -245,7 +245,7 @@ TEST_F(NetPairsTest, WithoutMultiQueueTheControlQueueIsTheThird) {
 }
 
 TEST_F(NetPairsTest, ATwinGoesOnWithThePairsInUse) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   ASSERT_EQ(set_pairs(2), net_wire::kControlOk);
   take_over();
   send(flow_frame(5, false), {}, Net::transmit_queue(1));
@@ -254,14 +254,14 @@ TEST_F(NetPairsTest, ATwinGoesOnWithThePairsInUse) {
   arrive(flow_frame(5, true));
   EXPECT_EQ(used_on(1), 1u);
   driver_->write(VIRTIO_MMIO_STATUS, 0);
-  start_again(kFeatures | kMultiQueue);
+  start_again(kNetFeatures | kMultiQueue);
   offer_everywhere(2);
   arrive(flow_frame(5, true));
   EXPECT_EQ(used_on(0), 1u) << "a reset leaves one pair";
 }
 
 TEST_F(NetPairsTest, AStateOfAnotherShapeIsRefused) {
-  start(kFeatures | kMultiQueue);
+  start(kNetFeatures | kMultiQueue);
   ASSERT_EQ(set_pairs(kPairs), net_wire::kControlOk);
   rig_.on_loop([&] { ASSERT_TRUE(net_->quiesce()); });
   capnp::MallocMessageBuilder message;

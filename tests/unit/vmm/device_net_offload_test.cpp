@@ -141,11 +141,11 @@ TEST_F(NetOffloadTest, OffersThemOnlyWithABackendThatHasThem) {
   VirtioDriver driver{**plain};
   EXPECT_EQ(driver.offered() & (kHostOffloads | kGuestOffloads | feature(net_wire::kFeatureControlGuestOffloads)), 0u);
   EXPECT_EQ((*plain)->geometry(), ":tap-without-offloads");
-  EXPECT_FALSE(driver.negotiate(kFeatures | kHostOffloads));
+  EXPECT_FALSE(driver.negotiate(kNetFeatures | kHostOffloads));
 }
 
 TEST_F(NetOffloadTest, TransmitsWithTheOffloadAndCountsWhatItRefuses) {
-  start(kFeatures | kHostOffloads);
+  start(kNetFeatures | kHostOffloads);
   send(pattern(60'000, 1), kTcp);
   send(pattern(100, 2), kUdpChecksum);
   send(pattern(100, 3));
@@ -160,7 +160,7 @@ TEST_F(NetOffloadTest, TransmitsWithTheOffloadAndCountsWhatItRefuses) {
 }
 
 TEST_F(NetOffloadTest, ReceivesALargeFrameWithItsHeader) {
-  start(kFeatures | kGuestOffloads | kMergeable);
+  start(kNetFeatures | kGuestOffloads | kMergeable);
   const auto first = offer(32'768);
   const auto second = offer(32'768);
   kick(0);
@@ -175,7 +175,7 @@ TEST_F(NetOffloadTest, ReceivesALargeFrameWithItsHeader) {
 }
 
 TEST_F(NetOffloadTest, WithoutMergingALargeFrameNeedsOneLargeBuffer) {
-  start(kFeatures | kGuestOffloads);
+  start(kNetFeatures | kGuestOffloads);
   const auto at = offer(65'562);  // 5.1.6.3.1
   kick(0);
   arrive(pattern(60'000, 7), kTcp);
@@ -185,7 +185,7 @@ TEST_F(NetOffloadTest, WithoutMergingALargeFrameNeedsOneLargeBuffer) {
 }
 
 TEST_F(NetOffloadTest, WhatItDoesNotTakeOnNeverReachesTheGuest) {
-  start(kFeatures | kMergeable);
+  start(kNetFeatures | kMergeable);
   const auto at = offer(2000);
   kick(0);
   arrive(pattern(1000, 1), kTcp);
@@ -197,7 +197,7 @@ TEST_F(NetOffloadTest, WhatItDoesNotTakeOnNeverReachesTheGuest) {
 
 TEST_F(NetOffloadTest, TheBackendLearnsWhatTheDriverTakesOnAndThatItIsGone) {
   EXPECT_THAT(backend_->receive_offloads(), ElementsAre(Offloads{})) << "at first none, whoever used the tap before";
-  start(kFeatures | kGuestOffloads);
+  start(kNetFeatures | kGuestOffloads);
   EXPECT_THAT(backend_->receive_offloads(), ElementsAre(Offloads{}, kAll));
   kick(0);
   kick(1);
@@ -205,12 +205,12 @@ TEST_F(NetOffloadTest, TheBackendLearnsWhatTheDriverTakesOnAndThatItIsGone) {
   driver_->write(VIRTIO_MMIO_STATUS, 0);
   rig_.settle();
   EXPECT_THAT(backend_->receive_offloads(), ElementsAre(Offloads{}, kAll, Offloads{}));
-  start_again(kFeatures | feature(net_wire::kFeatureGuestChecksum));
+  start_again(kNetFeatures | feature(net_wire::kFeatureGuestChecksum));
   EXPECT_EQ(backend_->receive_offloads().back(), (Offloads{.checksum = true}));
 }
 
 TEST_F(NetOffloadTest, ATwinTellsItsOwnHostsBackend) {
-  start(kFeatures | kGuestOffloads);
+  start(kNetFeatures | kGuestOffloads);
   rig_.on_loop([&] { ASSERT_TRUE(net_->quiesce()); });
   capnp::MallocMessageBuilder message;
   net_->save(message.initRoot<schema::DeviceState>());

@@ -11,7 +11,7 @@ TEST_F(NetTest, TellsItsIdentity) {
   std::array<std::byte, 6> mac;
   net_->read(VirtioMmio::kConfigOffset, mac);
   EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span{kMac.octets}), mac));
-  EXPECT_EQ(driver_->offered() & (kFeatures | kMergeable), kFeatures | kMergeable);
+  EXPECT_EQ(driver_->offered() & (kNetFeatures | kMergeable), kNetFeatures | kMergeable);
 }
 
 TEST_F(NetTest, TransmitsFramesWithoutTheirHeader) {
@@ -108,7 +108,7 @@ TEST_F(NetTest, FramesWaitInTheBackendUntilTheGuestHasBuffers) {
 }
 
 TEST_F(NetTest, MergesBuffersForALargeFrame) {
-  start(kFeatures | kMergeable);
+  start(kNetFeatures | kMergeable);
   const auto first = offer(100);
   const auto second = offer(100);
   const auto third = offer(200);
@@ -122,7 +122,7 @@ TEST_F(NetTest, MergesBuffersForALargeFrame) {
 }
 
 TEST_F(NetTest, LargeFrameWaitsForEnoughBuffers) {
-  start(kFeatures | kMergeable);
+  start(kNetFeatures | kMergeable);
   offer(100);
   kick(0);
   arrive(150, 3);
@@ -206,7 +206,7 @@ TEST_F(NetTest, BrokenRingStopsItUntilAReset) {
   kick(0);
   arrive(60, 1);
   EXPECT_EQ(backend_->waiting(), 1u);
-  start_again(kFeatures);
+  start_again(kNetFeatures);
   const auto at = offer(100);
   kick(0);
   EXPECT_EQ(guest_bytes(at + 12, 60), pattern(60, 1));

@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
+#include "net/base/addresses.h"
 #include "net/base/event_loop.h"
 #include "vmm/backend.h"
 #include "vmm/guest_memory.h"
@@ -22,6 +23,7 @@ namespace understudy {
 
 inline constexpr std::uint64_t kRigMemoryBytes = std::uint64_t{8} << 20;
 inline constexpr auto kHangBound = std::chrono::seconds{30};
+inline constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
 
 inline void signal_fd(int fd) {
   const std::uint64_t one = 1;

@@ -10,10 +10,6 @@
 namespace understudy {
 namespace {
 
-constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect;
-constexpr std::uint64_t kRing = 0x10000;
-constexpr std::uint64_t kData = 0x100000;
-constexpr std::uint16_t kSize = 16;
 constexpr EntropyLimits kNoLimit{.bytes_per_interval = std::size_t{1} << 40, .interval = std::chrono::hours{1}};
 
 // Gives 1, 2, 3, ... as long as it has any.
@@ -30,6 +26,10 @@ struct CountingSource {
 
 class RngTest : public ::testing::Test {
  protected:
+  static constexpr std::uint64_t kRing = 0x10000;
+  static constexpr std::uint64_t kData = 0x100000;
+  static constexpr std::uint16_t kSize = 16;
+
   ~RngTest() override {
     if (rng_) rig_.on_loop([&] { rng_->detach(); });
   }
@@ -39,7 +39,7 @@ class RngTest : public ::testing::Test {
     rng_ = std::move(*made);
     driver_.emplace(*rng_);
     rig_.on_loop([&] { rng_->resume(); });
-    ASSERT_TRUE(driver_->negotiate(kFeatures));
+    ASSERT_TRUE(driver_->negotiate(VirtioDriver::kUsual));
     driver_->set_queue(0, ring_);
     driver_->driver_ok();
     rig_.settle();
@@ -75,7 +75,7 @@ class RngTest : public ::testing::Test {
 TEST_F(RngTest, TellsItsIdentity) {
   start(source_);
   EXPECT_EQ(driver_->read(VIRTIO_MMIO_DEVICE_ID), 4u);
-  EXPECT_EQ(driver_->offered(), kFeatures) << "the transport's alone";
+  EXPECT_EQ(driver_->offered(), VirtioDriver::kUsual) << "the transport's alone";
   EXPECT_EQ(rng_->queue_count(), 1u);
   std::array<std::byte, 8> config;
   rng_->read(VirtioMmio::kConfigOffset, config);

@@ -26,14 +26,12 @@
 namespace understudy {
 namespace {
 
-constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
-constexpr std::uint64_t kRing = 0x10000;
-constexpr std::uint64_t kData = 0x100000;
-constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect;
-
 // A device on a machine of its own, driven step by step: each step changes what it would save.
 class Specimen {
  public:
+  static constexpr std::uint64_t kRing = 0x10000;
+  static constexpr std::uint64_t kData = 0x100000;
+
   virtual ~Specimen() = default;
   virtual Device& device() = 0;
   // Each step moves some other part of the state; false when there are no more.
@@ -153,7 +151,7 @@ class VirtioSpecimen : public Specimen {
         driver_->write(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
         return true;
       case 2:
-        return driver_->negotiate(kFeatures | own_features());
+        return driver_->negotiate(VirtioDriver::kUsual | own_features());
       case 3:
         for (unsigned i = 0; i < virtio_->queue_count(); ++i) driver_->set_queue(i, rings_[i]);
         return true;

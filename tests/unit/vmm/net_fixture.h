@@ -17,15 +17,12 @@ namespace understudy {
 
 constexpr std::uint64_t feature(unsigned bit) { return std::uint64_t{1} << bit; }
 inline constexpr std::uint64_t kMergeable = feature(net_wire::kFeatureMergeableBuffers);
-inline constexpr std::uint64_t kFeatures =
-    VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect | feature(net_wire::kFeatureMac);
+inline constexpr std::uint64_t kNetFeatures = VirtioDriver::kUsual | feature(net_wire::kFeatureMac);
 inline constexpr std::uint64_t kControl = feature(net_wire::kFeatureControlQueue) | feature(net_wire::kFeatureStatus);
 inline constexpr std::uint64_t kHostOffloads = feature(net_wire::kFeatureChecksum) | feature(net_wire::kFeatureHostTso4) |
                                                feature(net_wire::kFeatureHostTso6) | feature(net_wire::kFeatureHostEcn);
 inline constexpr std::uint64_t kGuestOffloads = feature(net_wire::kFeatureGuestChecksum) | feature(net_wire::kFeatureGuestTso4) |
                                                 feature(net_wire::kFeatureGuestTso6) | feature(net_wire::kFeatureGuestEcn);
-inline constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
-
 class NetTest : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kRings = 0x10000;
@@ -46,7 +43,7 @@ class NetTest : public ::testing::Test {
     EXPECT_TRUE(made);
     return std::move(*made);
   }
-  void start(std::uint64_t features = kFeatures) {
+  void start(std::uint64_t features = kNetFeatures) {
     ASSERT_TRUE(driver_->negotiate(features));
     for (unsigned i = 0; i < rings_.size(); ++i) driver_->set_queue(i, rings_[i]);
     driver_->driver_ok();

@@ -133,6 +133,8 @@ class VirtioDriver {
   static constexpr std::uint64_t kVersion1 = std::uint64_t{1} << VIRTIO_F_VERSION_1;
   static constexpr std::uint64_t kEventIndex = std::uint64_t{1} << kFeatureEventIndex;
   static constexpr std::uint64_t kIndirect = std::uint64_t{1} << kFeatureIndirect;
+  // What any driver of today takes, whatever the device.
+  static constexpr std::uint64_t kUsual = kVersion1 | kEventIndex | kIndirect;
 
   explicit VirtioDriver(Device& device) : device_{&device} {}
   Device& device() { return *device_; }

@@ -10,13 +10,13 @@
 namespace understudy {
 namespace {
 
-constexpr std::uint64_t kRing = 0x10000;
-constexpr std::uint64_t kData = 0x100000;
-constexpr std::uint64_t kFeatures = VirtioDriver::kVersion1 | VirtioDriver::kEventIndex | VirtioDriver::kIndirect;
 constexpr std::uint32_t kAgreed = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
 
 class MmioTest : public ::testing::Test {
  protected:
+  static constexpr std::uint64_t kRing = 0x10000;
+  static constexpr std::uint64_t kData = 0x100000;
+
   MmioTest() {
     rig_.on_loop([&] { device_->resume(); });
   }
@@ -49,7 +49,7 @@ TEST_F(MmioTest, IdentifiesItself) {
   EXPECT_EQ(driver_.read(VIRTIO_MMIO_DEVICE_ID), 2u);
   EXPECT_EQ(driver_.read(VIRTIO_MMIO_SHM_LEN_LOW), 0xFFFFFFFFu);
   EXPECT_EQ(driver_.read(VIRTIO_MMIO_CONFIG_GENERATION), 0u);
-  EXPECT_EQ(driver_.offered() & kFeatures, kFeatures);
+  EXPECT_EQ(driver_.offered() & VirtioDriver::kUsual, VirtioDriver::kUsual);
   driver_.write(VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
   EXPECT_EQ(driver_.read(VIRTIO_MMIO_DEVICE_FEATURES), 0u);
   driver_.write(VIRTIO_MMIO_QUEUE_SEL, 0);
@@ -59,13 +59,13 @@ TEST_F(MmioTest, IdentifiesItself) {
 }
 
 TEST_F(MmioTest, AgreesOnlyToOfferedFeaturesWithVersion1) {
-  EXPECT_TRUE(driver_.negotiate(kFeatures));
+  EXPECT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   EXPECT_TRUE(driver_.negotiate(VirtioDriver::kVersion1));
   EXPECT_FALSE(driver_.negotiate(VirtioDriver::kEventIndex)) << "no legacy";
-  EXPECT_FALSE(driver_.negotiate(kFeatures | std::uint64_t{1} << 33)) << "never offered";
+  EXPECT_FALSE(driver_.negotiate(VirtioDriver::kUsual | std::uint64_t{1} << 33)) << "never offered";
   driver_.driver_ok();
   EXPECT_EQ(driver_.status() & VIRTIO_CONFIG_S_DRIVER_OK, 0u) << "not without agreed features";
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
   driver_.write(VIRTIO_MMIO_DRIVER_FEATURES, 0xFFFFFFFF);
   driver_.set_queue(0, ring_);
@@ -74,7 +74,7 @@ TEST_F(MmioTest, AgreesOnlyToOfferedFeaturesWithVersion1) {
 }
 
 TEST_F(MmioTest, StatusBitsAreOnlyAdded) {
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.write(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
   EXPECT_EQ(driver_.status(), kAgreed);
   driver_.write(VIRTIO_MMIO_STATUS, 0xFFFFFFFF);
@@ -84,7 +84,7 @@ TEST_F(MmioTest, StatusBitsAreOnlyAdded) {
 }
 
 TEST_F(MmioTest, ConsumesNothingBeforeDriverOkAndEverythingThen) {
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.set_queue(0, ring_);
   const auto head = add_flush();
   driver_.notify(0);
@@ -96,7 +96,7 @@ TEST_F(MmioTest, ConsumesNothingBeforeDriverOkAndEverythingThen) {
 }
 
 TEST_F(MmioTest, QueueCannotChangeOnceReadyOrRunning) {
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.set_queue(0, ring_);
   driver_.set_queue(0, 8, 0, 0, 0);
   driver_.driver_ok();
@@ -123,7 +123,7 @@ TEST_F(MmioTest, QueueOutsideMemoryNeedsAReset) {
       {"size beyond the maximum", 512, kRing, kRing, kRing},
   };
   for (const auto& each : cases) {
-    ASSERT_TRUE(driver_.negotiate(kFeatures));
+    ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
     driver_.set_queue(0, each.size, each.descriptors, each.available, each.used);
     drain_fd(device_->interrupt().fd());
     driver_.driver_ok();
@@ -131,7 +131,7 @@ TEST_F(MmioTest, QueueOutsideMemoryNeedsAReset) {
     EXPECT_EQ(driver_.take_interrupt_status(), static_cast<std::uint32_t>(VIRTIO_MMIO_INT_CONFIG)) << each.name;
     EXPECT_GT(drain_fd(device_->interrupt().fd()), 0u) << each.name;
   }
-  ASSERT_TRUE(driver_.negotiate(kFeatures)) << "a reset mends it";
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual)) << "a reset mends it";
   EXPECT_FALSE(needs_reset());
 }
 
@@ -155,7 +155,7 @@ TEST_F(MmioTest, OddAccessesAreHarmless) {
 }
 
 TEST_F(MmioTest, InterruptStatusIsAcknowledgedByBit) {
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.set_queue(0, ring_);
   driver_.driver_ok();
   add_flush();
@@ -171,7 +171,7 @@ TEST_F(MmioTest, InterruptStatusIsAcknowledgedByBit) {
 TEST_F(MmioTest, ResetWhileTheLoopWorksIsClean) {
   for (unsigned round = 0; round < 200; ++round) {
     ring_ = DriverRing{*rig_.memory, kRing, 16};
-    ASSERT_TRUE(driver_.negotiate(kFeatures));
+    ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
     driver_.set_queue(0, ring_);
     driver_.driver_ok();
     for (unsigned i = 0; i < 8; ++i) add_flush();
@@ -187,7 +187,7 @@ TEST_F(MmioTest, ResetWhileTheLoopWorksIsClean) {
 }
 
 TEST_F(MmioTest, ResetWithRequestsInFlightIsOverWhenTheBackendIsDone) {
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.set_queue(0, ring_);
   driver_.driver_ok();
   backend_->hold();
@@ -205,7 +205,7 @@ TEST_F(MmioTest, ResetWithRequestsInFlightIsOverWhenTheBackendIsDone) {
   EXPECT_EQ(driver_.status(), 0u);
   EXPECT_EQ(ring_.used_index(), used) << "its completion reaches nobody";
   ring_ = DriverRing{*rig_.memory, kRing, 16};
-  ASSERT_TRUE(driver_.negotiate(kFeatures));
+  ASSERT_TRUE(driver_.negotiate(VirtioDriver::kUsual));
   driver_.set_queue(0, ring_);
   driver_.driver_ok();
   add_flush();

@@ -8,13 +8,13 @@
 namespace understudy {
 namespace {
 
-constexpr std::uint64_t kRing = 0x10000;
-constexpr std::uint64_t kData = 0x40000;
-constexpr std::uint64_t kTable = 0x80000;
-constexpr std::uint16_t kSize = 8;
-
 class VirtqueueTest : public ::testing::Test {
  protected:
+  static constexpr std::uint64_t kRing = 0x10000;
+  static constexpr std::uint64_t kData = 0x40000;
+  static constexpr std::uint64_t kTable = 0x80000;
+  static constexpr std::uint16_t kSize = 8;
+
   VirtqueueTest() { EXPECT_TRUE(ring_.activate(state(), true, true)); }
   QueueState state() const {
     return {.size = kSize,

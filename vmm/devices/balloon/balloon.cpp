@@ -15,7 +15,7 @@
 namespace understudy {
 namespace {
 
-constexpr unsigned kQueueCount = 3;
+constexpr unsigned kBalloonQueues = 3;
 // Pages given back in one turn (4 MiB), so that a guest that gives back gigabytes does not keep the loop from its other work, nor a pause.
 constexpr std::size_t kTurnPages = 1024;
 // Page numbers read at a time: what Linux puts into a chain.
@@ -42,7 +42,7 @@ Result<std::uint32_t> check_target(std::string_view id, std::uint64_t pages, std
 
 Result<std::unique_ptr<Balloon>> Balloon::create(VirtioSlot slot, std::uint64_t target_pages) {
   US_ASSIGN(const std::uint32_t checked, check_target(slot.id, target_pages, slot.memory->page_count()));
-  US_ASSIGN(auto host, make_host(kQueueCount));
+  US_ASSIGN(auto host, make_host(kBalloonQueues));
   return std::unique_ptr<Balloon>{new Balloon{std::move(slot), std::move(host), checked}};
 }
 

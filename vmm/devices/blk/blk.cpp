@@ -13,9 +13,9 @@
 namespace understudy {
 namespace {
 
-constexpr unsigned kQueueCount = 1;
-constexpr std::size_t kHeaderBytes = sizeof(virtio_blk_outhdr);
-static_assert(kHeaderBytes == 16);
+constexpr unsigned kBlkQueues = 1;
+constexpr std::size_t kRequestHeaderBytes = sizeof(virtio_blk_outhdr);
+static_assert(kRequestHeaderBytes == 16);
 static_assert(sizeof(virtio_blk_discard_write_zeroes) == 16);
 
 // The device's limits, the same on every host: they are in the configuration space, which a guest keeps over a takeover.
@@ -102,7 +102,7 @@ Result<std::unique_ptr<Blk>> Blk::create(VirtioSlot slot, std::shared_ptr<BlockB
   if (backend->capacity_bytes() == 0 || backend->capacity_bytes() % BlockBackend::kSectorBytes != 0)
     return Error{ErrorCode::kInvalid, "device " + slot.id + ": its disk has " + std::to_string(backend->capacity_bytes()) +
                                           " bytes; give a multiple of 512, not zero"};
-  US_ASSIGN(auto host, make_host(kQueueCount));
+  US_ASSIGN(auto host, make_host(kBlkQueues));
   return std::unique_ptr<Blk>{new Blk{std::move(slot), std::move(host), std::move(backend)}};
 }
 
@@ -187,7 +187,7 @@ Blk::Parsed Blk::parse_request(const Chain& chain) {
     fail("request queue", why);
     return Parsed::kBroken;
   };
-  if (chain.readable_bytes < kHeaderBytes) return broken("a request without a whole header");
+  if (chain.readable_bytes < kRequestHeaderBytes) return broken("a request without a whole header");
   if (chain.writable_bytes == 0) return broken("a request without a status byte");
   if (requests_.contains(chain.head)) return broken("a chain that is in flight was made available again");
 
@@ -212,8 +212,8 @@ Blk::Parsed Blk::parse_request(const Chain& chain) {
       break;
     case VIRTIO_BLK_T_OUT:
       request.operation = BlockOperation::kWrite;
-      request.data_bytes = chain.readable_bytes - kHeaderBytes;
-      cuts = cut(chain.readable(), kHeaderBytes, request.data_bytes, request.segments);
+      request.data_bytes = chain.readable_bytes - kRequestHeaderBytes;
+      cuts = cut(chain.readable(), kRequestHeaderBytes, request.data_bytes, request.segments);
       break;
     case VIRTIO_BLK_T_FLUSH:
       request.operation = BlockOperation::kFlush;
@@ -248,10 +248,10 @@ std::optional<std::uint8_t> Blk::parse_zeros(const Chain& chain, std::uint32_t t
   const bool discards = type == VIRTIO_BLK_T_DISCARD;
   if (!negotiated(discards ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES)) return VIRTIO_BLK_S_UNSUPP;
   std::array<virtio_blk_discard_write_zeroes, kBlkMaxExtents> ranges{};
-  const std::uint64_t data_bytes = chain.readable_bytes - kHeaderBytes;
+  const std::uint64_t data_bytes = chain.readable_bytes - kRequestHeaderBytes;
   if (data_bytes == 0 || data_bytes % sizeof ranges[0] != 0 || data_bytes > sizeof ranges) return VIRTIO_BLK_S_IOERR;
   const auto given = std::span{ranges}.first(data_bytes / sizeof ranges[0]);
-  gather(memory(), chain.readable(), kHeaderBytes, std::as_writable_bytes(given));  // once: the driver may change them under us
+  gather(memory(), chain.readable(), kRequestHeaderBytes, std::as_writable_bytes(given));  // once: the driver may change them under us
   request.operation = BlockOperation::kZeros;
   request.keep_space = false;
   bool fits = true;

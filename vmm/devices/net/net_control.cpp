@@ -29,7 +29,7 @@ void Net::pump_control() {
   const unsigned index = *control_queue();
   Virtqueue& ring = queue(index);
   ring.disable_notifications();
-  unsigned budget = kTurnBudget;
+  unsigned budget = kChainsPerTurn;
   for (; budget > 0 && live(); --budget) {
     const Pop popped = ring.pop(chain_);
     if (popped == Pop::kBroken) {

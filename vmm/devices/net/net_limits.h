@@ -7,9 +7,9 @@
 
 namespace understudy {
 
-inline constexpr std::size_t kHeaderBytes = sizeof(net_wire::Header);
+inline constexpr std::size_t kNetHeaderBytes = sizeof(net_wire::Header);
 inline constexpr std::size_t kMinFrameBytes = 14;
 // Chains or frames in one turn, so that a busy queue does not keep the loop from its other work.
-inline constexpr unsigned kTurnBudget = 256;
+inline constexpr unsigned kChainsPerTurn = 256;
 
 }  // namespace understudy

@@ -17,7 +17,7 @@ void Net::pump_receive() {
     if (runs(receive_queue(pair))) queue(receive_queue(pair)).disable_notifications();
   bool starved = false;
   bool drained = false;
-  unsigned budget = kTurnBudget;
+  unsigned budget = kChainsPerTurn;
   for (; budget > 0 && !starved && !drained; --budget) {
     if (!any_buffer()) {
       // Frames stay in the backend until the guest has buffers.
@@ -105,7 +105,7 @@ Net::Delivery Net::deliver() {
 
 Net::Delivery Net::deliver_to(unsigned pair) {
   Virtqueue& ring = queue(receive_queue(pair));
-  const std::uint64_t packet_bytes = kHeaderBytes + frame_bytes_;
+  const std::uint64_t packet_bytes = kNetHeaderBytes + frame_bytes_;
   std::uint64_t capacity = 0;
   std::uint16_t chains = 0;
   while (capacity < packet_bytes) {
@@ -139,7 +139,7 @@ Net::Delivery Net::deliver_merged(Virtqueue& ring, std::uint16_t chains) {
     ring.push(chain_.head, written);
     offset += written;
   }
-  if (offset < kHeaderBytes + frame_bytes_) return broken("a receive buffer changed while it was available");
+  if (offset < kNetHeaderBytes + frame_bytes_) return broken("a receive buffer changed while it was available");
   return Delivery::kDone;
 }
 

@@ -31,7 +31,7 @@ void Net::pump_transmit(unsigned pair) {
   const unsigned index = transmit_queue(pair);
   Virtqueue& ring = queue(index);
   ring.disable_notifications();
-  unsigned budget = kTurnBudget;
+  unsigned budget = kChainsPerTurn;
   for (; budget > 0; --budget) {
     const Pop popped = ring.pop(chain_);
     if (popped == Pop::kBroken) {
@@ -57,7 +57,7 @@ void Net::pump_transmit(unsigned pair) {
 
 // False: no frame that may be sent. `room` becomes false when the backend took nothing.
 bool Net::transmit(const Chain& chain, unsigned pair, bool& room) {
-  if (chain.readable_bytes < kHeaderBytes + kMinFrameBytes || chain.readable_bytes > kHeaderBytes + NetBackend::kMaxFrameBytes)
+  if (chain.readable_bytes < kNetHeaderBytes + kMinFrameBytes || chain.readable_bytes > kNetHeaderBytes + NetBackend::kMaxFrameBytes)
     return false;
   net_wire::Header header;
   std::array<ConstBytes, kMaxQueueSize> pieces;
@@ -65,14 +65,14 @@ bool Net::transmit(const Chain& chain, unsigned pair, bool& room) {
   std::size_t header_bytes = 0;
   for (const Segment& segment : chain.readable()) {
     ConstBytes bytes = *memory().at(segment.address, segment.length);
-    const std::size_t of_header = std::min(bytes.size(), kHeaderBytes - header_bytes);
+    const std::size_t of_header = std::min(bytes.size(), kNetHeaderBytes - header_bytes);
     if (of_header > 0) std::memcpy(reinterpret_cast<std::byte*>(&header) + header_bytes, bytes.data(), of_header);
     header_bytes += of_header;
     bytes = bytes.subspan(of_header);
     if (!bytes.empty()) pieces[piece_count++] = bytes;
   }
   const auto frame = std::span{pieces}.first(piece_count);
-  const auto offload = offload_to_host(header.offload, chain.readable_bytes - kHeaderBytes, host_offloads(driver_features()));
+  const auto offload = offload_to_host(header.offload, chain.readable_bytes - kNetHeaderBytes, host_offloads(driver_features()));
   if (!offload) return false;
   room = backend_->transmit(*offload, frame);
   if (room && pairs_in_use() > 1) {

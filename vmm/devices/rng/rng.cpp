@@ -12,9 +12,9 @@
 namespace understudy {
 namespace {
 
-constexpr unsigned kQueueCount = 1;
-// Requests in one turn, so that a busy queue does not keep the loop from its other work.
-constexpr unsigned kTurnBudget = 64;
+constexpr unsigned kRngQueues = 1;
+// So that a busy queue does not keep the loop from its other work.
+constexpr unsigned kRequestsPerTurn = 64;
 // When the host has no entropy yet.
 constexpr Duration kRetry = std::chrono::milliseconds{100};
 
@@ -32,7 +32,7 @@ Result<std::unique_ptr<Rng>> Rng::create(VirtioSlot slot, EntropySource source, 
   if (limits.bytes_per_interval == 0 || limits.interval <= Duration{0})
     return Error{ErrorCode::kInvalid, "device " + slot.id + ": an entropy limit of " + std::to_string(limits.bytes_per_interval) +
                                           " bytes in " + std::to_string(limits.interval.count()) + " ns; give both, not zero"};
-  US_ASSIGN(auto host, make_host(kQueueCount));
+  US_ASSIGN(auto host, make_host(kRngQueues));
   return std::unique_ptr<Rng>{new Rng{std::move(slot), std::move(host), std::move(source), limits}};
 }
 
@@ -44,7 +44,7 @@ Rng::Rng(VirtioSlot slot, Host host, EntropySource source, EntropyLimits limits)
 void Rng::work(unsigned) {
   Virtqueue& ring = queue(0);
   ring.disable_notifications();
-  unsigned budget = kTurnBudget;
+  unsigned budget = kRequestsPerTurn;
   for (; budget > 0; --budget) {
     const Pop popped = ring.pop(chain_);
     if (popped == Pop::kBroken) {
