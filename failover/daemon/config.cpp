@@ -141,8 +141,11 @@ Result<void> read_timing(TomlSection in, DaemonConfig::Timing& out) {
   US_TRY(read("heartbeat_ms", 5, 10'000, out.heartbeat));
   US_TRY(read("solo_after_ms", 20, 600'000, out.solo_after));
   US_TRY(read("takeover_after_ms", 20, 600'000, out.takeover_after));
+  US_TRY(read("stalled_after_ms", 50, 600'000, out.stalled_after));
+  US_TRY(read("probe_deadline_ms", 200, 600'000, out.probe_deadline));
   if (out.solo_after < 3 * out.heartbeat) return in.at("solo_after_ms", "expected at least three times heartbeat_ms");
   if (out.takeover_after < 3 * out.heartbeat) return in.at("takeover_after_ms", "expected at least three times heartbeat_ms");
+  if (out.stalled_after < 2 * out.epoch) return in.at("stalled_after_ms", "expected at least twice epoch_ms");
   return in.nothing_else();
 }
 

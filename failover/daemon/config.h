@@ -67,6 +67,8 @@ struct DaemonConfig {
     Duration heartbeat = std::chrono::milliseconds{50};
     Duration solo_after = std::chrono::milliseconds{250};
     Duration takeover_after = std::chrono::milliseconds{400};
+    Duration stalled_after = std::chrono::milliseconds{1500};
+    Duration probe_deadline = std::chrono::milliseconds{600};
   } timing;
   struct Log {
     std::optional<std::filesystem::path> file;  // without: standard error

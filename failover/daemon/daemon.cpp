@@ -25,6 +25,7 @@ namespace understudy {
 namespace {
 
 constexpr Duration kStoreDeadline = std::chrono::milliseconds{1500};
+constexpr Duration kReportTravels = std::chrono::milliseconds{100};  // a probe that is not late is never too old
 constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
 constexpr std::size_t kHeartbeatQueue = 16;
 
@@ -120,6 +121,8 @@ class RunningDaemon final : public Daemon {
     node.heartbeat_every = config_.timing.heartbeat;
     node.takeover_after = config_.timing.takeover_after;
     node.solo_after = config_.timing.solo_after;
+    node.stalled_after = config_.timing.stalled_after;
+    node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
     node.switchover_keeps_image = true;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,

@@ -18,12 +18,16 @@ Result<std::unique_ptr<Probes>> Probes::start(EventLoop& loop, const DaemonConfi
   auto probes = std::make_unique<Probes>();
   US_ASSIGN(auto nic, ProbeProcess::start(loop,
                                           {.path = ProbePath::kServiceNic,
-                                           .command = {kThisProgram, "probe-nic", config.net.service_nic, "--tap", config.net.tap}},
+                                           .command = {kThisProgram, "probe-nic", config.net.service_nic, "--tap", config.net.tap},
+                                           .deadline = config.timing.probe_deadline},
                                           report));
   probes->processes_.push_back(std::move(nic));
   std::vector<std::string> storage_command{kThisProgram, "probe-storage", config.state_dir.string()};
   for (const auto& disk : config.disks) storage_command.push_back(disk.image.string());
-  US_ASSIGN(auto storage, ProbeProcess::start(loop, {.path = ProbePath::kStorage, .command = std::move(storage_command)}, report));
+  US_ASSIGN(
+      auto storage,
+      ProbeProcess::start(
+          loop, {.path = ProbePath::kStorage, .command = std::move(storage_command), .deadline = config.timing.probe_deadline}, report));
   probes->processes_.push_back(std::move(storage));
   return probes;
 }

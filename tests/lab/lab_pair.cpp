@@ -10,6 +10,11 @@ namespace understudy::lab {
 
 namespace {
 
+// The daemon's defaults, to be stretched on a slow machine.
+constexpr std::pair<const char*, unsigned> kTimings[] = {{"epoch", 25},          {"pause_deadline", 500}, {"heartbeat", 50},
+                                                         {"solo_after", 250},    {"takeover_after", 400}, {"stalled_after", 1500},
+                                                         {"probe_deadline", 600}};
+
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 
@@ -96,10 +101,11 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
-  if (options_.slowness > 1)
-    text += fmt::format(
-        "[timing]\nepoch_ms = {}\npause_deadline_ms = {}\nheartbeat_ms = {}\nsolo_after_ms = {}\ntakeover_after_ms = {}\n\n",
-        25 * options_.slowness, 500 * options_.slowness, 50 * options_.slowness, 250 * options_.slowness, 400 * options_.slowness);
+  if (options_.slowness > 1) {
+    text += "[timing]\n";
+    for (const auto& [name, usual_ms] : kTimings) text += fmt::format("{}_ms = {}\n", name, usual_ms * options_.slowness);
+    text += '\n';
+  }
   text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));
   return text;
 }
@@ -142,6 +148,9 @@ Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {
     US_TRY(check_alive());
     auto status = this->status(NodeId::kA);
     if (status && status->is_protected && status->runs_the_guest()) return status;
+    if (status && status->role == "fenced")
+      return Error{ErrorCode::kUnavailable,
+                   fmt::format("host-a lost the guest before anything was done to it: {}\n{}", status->reason, logs(30))};
     if (clock_.now() >= give_up_at)
       return Error{ErrorCode::kTimeout,
                    fmt::format("the pair was not protected within {:.0f} s; host-a says: {}\n{}", to_ms(deadline) / 1000,
