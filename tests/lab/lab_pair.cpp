@@ -127,7 +127,7 @@ Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
   const auto& host = kHosts[static_cast<std::size_t>(node)];
   const std::vector<std::string> command{(options_.programs / "understudy").string(), "--socket",
                                          (options_.folder / (host + ".sock")).string(), "status", "--json"};
-  auto said = run_command(clock_, command, deadline);
+  auto said = run_command(clock_, command, deadline * options_.slowness);
   if (!said) return std::move(said.error()).within("ask " + host);
   auto status = parse_node_status(*said);
   if (!status) return std::move(status.error()).within("ask " + host);
@@ -136,8 +136,9 @@ Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
 
 Result<void> LabPair::command(NodeId node, const std::string& command, Duration deadline) const {
   const auto& host = kHosts[static_cast<std::size_t>(node)];
-  auto said = run_command(
-      clock_, {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), command}, deadline);
+  auto said =
+      run_command(clock_, {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), command},
+                  deadline * options_.slowness);
   if (!said) return std::move(said.error()).within("tell " + host);
   return {};
 }
