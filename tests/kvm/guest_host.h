@@ -30,6 +30,8 @@ struct GuestHostConfig {
   std::uint64_t memory_bytes = std::uint64_t{16} << 20;
   unsigned vcpu_count = 1;
   std::string command_line;
+  std::string kernel = UNDERSTUDY_TEST_GUEST;
+  std::string ready_text{};  // on the console, once the guest is up; empty: the test guest, which publishes it
   bool with_net = false;
   std::vector<std::byte> disk{};  // empty: none
   std::chrono::microseconds slowest_disk_request{300};
@@ -41,7 +43,7 @@ class GuestHost {
   // Builds a machine; with `image` over that memory, else over new memory.
   explicit GuestHost(const GuestHostConfig& config, std::shared_ptr<GuestMemory> image = nullptr);
 
-  // Boots the guest and waits until it says it is ready.
+  // Boots the guest and waits until it says it is ready. Throws what went wrong.
   void boot();
   // Ends the machine as a killed host would: whatever the guest does in this moment.
   void kill() { machine_.reset(); }
@@ -64,6 +66,7 @@ class GuestHost {
     mutable std::mutex mutex;
     std::string text;
   };
+  const std::string ready_text_;
   std::shared_ptr<GuestMemory> memory_;
   std::shared_ptr<MemoryNet> net_;
   std::shared_ptr<MemoryDisk> disk_;
