@@ -87,28 +87,39 @@ bool EventLoop::post_and_wait(Callback message, Duration deadline) {
 
 void EventLoop::run() {
   thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  while (!stopping_.load(std::memory_order_acquire)) turn(-1);
+}
+
+bool EventLoop::run_ready() {
+  constexpr unsigned kMaxTurns = 10'000;
+  thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  for (unsigned turns = 0; turns < kMaxTurns; ++turns)
+    if (!turn(0)) return true;
+  return false;
+}
+
+bool EventLoop::turn(int wait_ms) {
   std::array<epoll_event, 64> events;
-  while (!stopping_.load(std::memory_order_acquire)) {
-    arm_timer();
-    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
-    US_CHECK(count >= 0 || errno == EINTR);
-    last_tick_ns_.store(to_ns(clock_.now()), std::memory_order_relaxed);
-    for (int i = 0; i < count; ++i) {
-      const int fd = events[static_cast<std::size_t>(i)].data.fd;
-      if (fd == wake_.get() || fd == timer_.get()) {
-        std::uint64_t drained = 0;
-        [[maybe_unused]] const auto read_bytes = ::read(fd, &drained, sizeof drained);
-        continue;
-      }
-      // A callback may unwatch any fd, itself included: hold the watch, and look it up afresh each time.
-      if (const auto found = watches_.find(fd); found != watches_.end()) {
-        const auto watch = found->second;
-        watch->ready(events[static_cast<std::size_t>(i)].events);
-      }
+  arm_timer();
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), wait_ms);
+  US_CHECK(count >= 0 || errno == EINTR);
+  last_tick_ns_.store(to_ns(clock_.now()), std::memory_order_relaxed);
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[static_cast<std::size_t>(i)].data.fd;
+    if (fd == wake_.get() || fd == timer_.get()) {
+      std::uint64_t drained = 0;
+      [[maybe_unused]] const auto read_bytes = ::read(fd, &drained, sizeof drained);
+      continue;
     }
-    run_messages();
-    run_due_timers();
+    // A callback may unwatch any fd, itself included: hold the watch, and look it up afresh each time.
+    if (const auto found = watches_.find(fd); found != watches_.end()) {
+      const auto watch = found->second;
+      watch->ready(events[static_cast<std::size_t>(i)].events);
+    }
   }
+  run_messages();
+  run_due_timers();
+  return count != 0;
 }
 
 void EventLoop::stop() {

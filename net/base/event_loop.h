@@ -44,7 +44,10 @@ class EventLoop {
   // the message may still run later, so it must own what it touches.
   bool post_and_wait(Callback message, Duration deadline);
 
-  void run();   // until stop()
+  void run();  // until stop()
+  // Takes turns without waiting until nothing is ready any more: for a caller that is the loop's thread for a while, as a fuzz target is.
+  // False after 10,000 turns, when there still was.
+  bool run_ready();
   void stop();  // any thread; idempotent
   bool on_loop_thread() const { return std::this_thread::get_id() == thread_.load(std::memory_order_relaxed); }
   const Clock& clock() const { return clock_; }
@@ -57,6 +60,8 @@ class EventLoop {
     std::function<void(std::uint32_t)> ready;
   };
   EventLoop(const Clock& clock, UniqueFd epoll, UniqueFd wake, UniqueFd timer);
+  // One turn: waits for the first thing to do, or up to `wait_ms` (-1: for ever). False when there was nothing.
+  bool turn(int wait_ms);
   void run_due_timers();
   void run_messages();
   void arm_timer();

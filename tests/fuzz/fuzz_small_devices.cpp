@@ -6,21 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <optional>
-#include <unistd.h>
-#include <vector>
 
-#include <capnp/message.h>
-#include <linux/virtio_mmio.h>
-
-#include "input_reader.h"
-#include "net/base/check.h"
-#include "net/base/event_loop.h"
+#include "device_bench.h"
 #include "vmm/devices/balloon/balloon.h"
 #include "vmm/devices/rng/rng.h"
 #include "vmm/devices/rtc/mc146818.h"
 
-namespace understudy {
+namespace understudy::fuzz {
 namespace {
 
 constexpr std::uint64_t kRings = 0x1000;  // three, of 0x4000 bytes each
@@ -30,30 +22,10 @@ constexpr std::uint64_t kNumbers = 0xE000;
 constexpr std::uint64_t kData = 0x10000;  // 64 pages, whose content tells what became of them
 constexpr std::uint64_t kEnd = 0x50000;
 constexpr std::uint64_t kSentinels = 0x60000;  // 16 pages that no honest buffer names
-constexpr std::uint16_t kSize = 8;
 constexpr std::size_t kAllowance = 20'000;
-
-struct Host {
-  MonotonicClock clock;
-  std::shared_ptr<GuestMemory> memory = *GuestMemory::create(GuestMemory::kMinBytes);
-  std::unique_ptr<LoopThread> thread = *LoopThread::start(clock, "devices");
-};
-Host& host() {
-  static Host host;
-  return host;
-}
-void on_loop(EventLoop::Callback call) { US_CHECK(host().thread->loop().post_and_wait(std::move(call), std::chrono::seconds{30})); }
-// All that was signalled before has been handled after: the second message runs in a turn that polled since.
-void settle() {
-  on_loop([] {});
-  on_loop([] {});
-}
 
 struct Specimen {
   explicit Specimen(bool is_rng) {
-    const auto slot = [](const char* id) {
-      return VirtioSlot{id, GuestPhysicalAddress{0xD000'0000}, host().memory, &host().thread->loop()};
-    };
     if (is_rng) {
       const auto source = [this](MutableBytes out) {
         US_CHECK(out.size() <= Rng::kMaxAnswerBytes);
@@ -69,14 +41,8 @@ struct Specimen {
     }
   }
   ~Specimen() {
-    on_loop([this] { device->detach(); });
+    device->detach();
     US_CHECK(given <= kAllowance);
-  }
-  void quiesce() {
-    on_loop([this] { US_CHECK(device->quiesce().has_value()); });
-  }
-  void resume() {
-    on_loop([this] { device->resume(); });
   }
 
   std::size_t given = 0;
@@ -84,47 +50,17 @@ struct Specimen {
   Balloon* balloon = nullptr;
 };
 
-template <class T>
-void put_value(std::uint64_t at, const T& value) {
-  US_CHECK(host().memory->write(GuestPhysicalAddress{at}, std::as_bytes(std::span{&value, 1})));
-}
-void write_register(Device& device, std::uint64_t offset, std::uint32_t value) {
-  device.write(offset, std::as_bytes(std::span{&value, 1}));
-}
 std::uint64_t ring_base(unsigned queue) { return kRings + kRingBytes * queue; }
 
 void start(VirtioMmio& device, std::uint8_t choice) {
-  write_register(device, VIRTIO_MMIO_STATUS, 0);
-  write_register(device, VIRTIO_MMIO_STATUS, 3);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, 1u << 28 | (choice % 2 == 0 ? 1u << 29 : 0));
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, 1);
-  write_register(device, VIRTIO_MMIO_STATUS, 11);
-  for (unsigned queue = 0; queue < device.queue_count(); ++queue) {
-    const auto base = static_cast<std::uint32_t>(ring_base(queue));
-    write_register(device, VIRTIO_MMIO_QUEUE_SEL, queue);
-    write_register(device, VIRTIO_MMIO_QUEUE_NUM, kSize);
-    write_register(device, VIRTIO_MMIO_QUEUE_DESC_LOW, base);
-    write_register(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, base + 0x1000);
-    write_register(device, VIRTIO_MMIO_QUEUE_USED_LOW, base + 0x2000);
-    write_register(device, VIRTIO_MMIO_QUEUE_READY, 1);
-  }
-  write_register(device, VIRTIO_MMIO_STATUS, 15);
+  start_device(device, 1u << 28 | (choice % 2 == 0 ? 1u << 29 : 0), kRings, kRingBytes);
 }
-
-struct RawDescriptor {
-  std::uint64_t address;
-  std::uint32_t length;
-  std::uint16_t flags;
-  std::uint16_t next;
-};
 
 // Up to two buffers in the data pages, or numbers of them.
 void offer(InputReader& input, bool is_rng, unsigned queue, std::array<std::uint16_t, 3>& available) {
   const std::uint64_t base = ring_base(queue);
-  const auto head = static_cast<std::uint16_t>(input.byte() % kSize);
-  const auto second = static_cast<std::uint16_t>((head + 1) % kSize);
+  const auto head = static_cast<std::uint16_t>(input.byte() % kRingSize);
+  const auto second = static_cast<std::uint16_t>((head + 1) % kRingSize);
   if (is_rng || queue == 2) {
     const auto more = static_cast<std::uint16_t>(input.byte() % 2);
     put_value(base + 16u * head, RawDescriptor{kData + input.byte() * 512u, input.take<std::uint16_t>() % 0x8000u,
@@ -136,57 +72,18 @@ void offer(InputReader& input, bool is_rng, unsigned queue, std::array<std::uint
       put_value(kNumbers + 4u * i, input.byte() % 8 == 0 ? 0x400 + input.take<std::uint32_t>() % 0xFFFF'F000 : 0x10u + input.byte() % 64);
     put_value(base + 16u * head, RawDescriptor{kNumbers, 4 * count + input.byte() % 4, 0, 0});
   }
-  put_value(base + 0x1004 + 2u * (available[queue] % kSize), head);
+  put_value(base + 0x1004 + 2u * (available[queue] % kRingSize), head);
   put_value(base + 0x1002, ++available[queue]);
 }
 
-bool same_messages(capnp::MessageBuilder& one, capnp::MessageBuilder& other) {
-  const auto left = one.getSegmentsForOutput();
-  const auto right = other.getSegmentsForOutput();
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
-                    [](const auto& a, const auto& b) { return std::ranges::equal(a.asBytes(), b.asBytes()); });
-}
-
-// Saves and restores a twin; with `damage`, damages the state first: check() and restore() must agree on it, and what took it must live.
-std::unique_ptr<Specimen> migrate(std::unique_ptr<Specimen> from, bool is_rng, bool damage, InputReader& input) {
-  from->quiesce();
-  capnp::MallocMessageBuilder message;
-  from->device->save(message.initRoot<schema::DeviceState>());
-  auto twin = std::make_unique<Specimen>(is_rng);
-  if (!damage) {
-    US_CHECK(twin->device->restore(message.getRoot<schema::DeviceState>().asReader()).has_value());
-    capnp::MallocMessageBuilder again;
-    twin->device->save(again.initRoot<schema::DeviceState>());
-    US_CHECK(same_messages(message, again));
-    twin->resume();
-    return twin;
-  }
-  const auto segments = message.getSegmentsForOutput();
-  std::vector<capnp::word> words(segments[0].begin(), segments[0].end());
-  auto bytes = std::span{reinterpret_cast<std::uint8_t*>(words.data()), words.size() * sizeof(capnp::word)};
-  for (unsigned count = 1 + input.byte() % 4; count > 0; --count) bytes[input.take<std::uint16_t>() % bytes.size()] ^= input.byte();
-  const kj::ArrayPtr<const capnp::word> table[] = {{words.data(), words.size()}};
-  capnp::SegmentArrayMessageReader reader{table, {.traversalLimitInWords = 1 << 16, .nestingLimit = 16}};
-  std::optional<schema::DeviceState::Reader> state;
-  try {
-    state = reader.getRoot<schema::DeviceState>();
-  } catch (const kj::Exception&) {
-  }
-  if (state) {
-    const bool accepted = twin->device->check(*state).has_value();
-    US_CHECK(twin->device->restore(*state).has_value() == accepted);
-  }
-  twin->resume();
-  return twin;
-}
-
 void run_virtio(InputReader input, bool is_rng) {
-  auto& memory = *host().memory;
+  auto& memory = *bench().memory;
   std::ranges::fill(memory.file().first(kData), std::byte{0});
   std::ranges::fill(memory.file().subspan(kData, kEnd - kData), std::byte{0x55});
   std::ranges::fill(memory.file().subspan(kSentinels, 16 * kPageSizeBytes), std::byte{0x66});
   auto specimen = std::make_unique<Specimen>(is_rng);
-  specimen->resume();
+  specimen->device->resume();
+  const auto make = [is_rng] { return std::make_unique<Specimen>(is_rng); };
   std::array<std::uint16_t, 3> available{};
   bool honest = true;  // no descriptor and no register of the input's own making: the sentinels must stand
   if (input.byte() % 8 != 0) start(*specimen->device, input.byte());
@@ -196,7 +93,7 @@ void run_virtio(InputReader input, bool is_rng) {
     switch (input.byte() % 12) {
       case 0:
         honest = false;
-        put_value(input.byte() % 2 == 0 ? kTables + 16u * (input.byte() % 64) : ring_base(queue) + 16u * (input.byte() % kSize),
+        put_value(input.byte() % 2 == 0 ? kTables + 16u * (input.byte() % 64) : ring_base(queue) + 16u * (input.byte() % kRingSize),
                   RawDescriptor{input.byte() % 4 == 0 ? input.take<std::uint64_t>() : kTables + std::uint64_t{input.byte()} * 64,
                                 input.byte() % 4 == 0 ? input.take<std::uint32_t>() : 16u * input.byte(),
                                 static_cast<std::uint16_t>(input.byte() % 8), input.byte()});
@@ -234,7 +131,7 @@ void run_virtio(InputReader input, bool is_rng) {
       default: {
         const bool damage = input.byte() % 4 == 0;
         honest = honest && !damage;
-        specimen = migrate(std::move(specimen), is_rng, damage, input);
+        specimen = damage ? migrate_damaged(std::move(specimen), input, make) : migrate(std::move(specimen), make);
       }
     }
     settle();
@@ -295,10 +192,11 @@ void run_clock(InputReader input) {
 }
 
 }  // namespace
-}  // namespace understudy
+}  // namespace understudy::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace understudy;
+  using namespace understudy::fuzz;
   InputReader input{data, size};
   const std::uint8_t choice = input.byte();
   if (choice % 4 == 3) {

@@ -3,22 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <optional>
-#include <unistd.h>
 #include <vector>
 
-#include <capnp/message.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
 #include <sys/eventfd.h>
 
-#include "input_reader.h"
-#include "net/base/check.h"
-#include "net/base/event_loop.h"
+#include "device_bench.h"
 #include "vmm/devices/blk/blk.h"
 #include "vmm/devices/net/net.h"
 
-namespace understudy {
+namespace understudy::fuzz {
 namespace {
 
 constexpr std::uint64_t kRings = 0x1000;  // up to three, of 0x4000 bytes each
@@ -27,37 +21,7 @@ constexpr std::uint64_t kMaxRings = 3;
 constexpr std::uint64_t kTables = kRings + kMaxRings * kRingBytes;
 constexpr std::uint64_t kData = kTables + 0x1000;
 constexpr std::uint64_t kEnd = kData + 0x6000;
-constexpr std::uint16_t kSize = 8;
 constexpr std::uint64_t kDiskBytes = 64 << 10;
-
-struct Host {
-  MonotonicClock clock;
-  std::shared_ptr<GuestMemory> memory = *GuestMemory::create(GuestMemory::kMinBytes);
-  std::unique_ptr<LoopThread> thread = *LoopThread::start(clock, "devices");
-  EventLoop& loop() { return thread->loop(); }
-};
-Host& host() {
-  static Host host;
-  return host;
-}
-void on_loop(EventLoop::Callback call) { US_CHECK(host().loop().post_and_wait(std::move(call), std::chrono::seconds{30})); }
-// All that was signalled before has been handled after: the second message runs in a turn that polled since.
-void settle() {
-  on_loop([] {});
-  on_loop([] {});
-}
-void signal_fd(int fd) {
-  const std::uint64_t one = 1;
-  US_CHECK(::write(fd, &one, sizeof one) == static_cast<ssize_t>(sizeof one));
-}
-void drain_fd(int fd) {
-  std::uint64_t count = 0;
-  [[maybe_unused]] const auto got = ::read(fd, &count, sizeof count);
-}
-bool in_guest_memory(ConstBytes bytes) {
-  const auto file = host().memory->file();
-  return bytes.data() >= file.data() && bytes.data() + bytes.size() <= file.data() + file.size();
-}
 
 class CheckingNet final : public NetBackend {
  public:
@@ -148,7 +112,6 @@ class CheckingDisk final : public BlockBackend {
 // One device of either kind with its backend, which is the loop's while the device runs.
 struct Specimen {
   explicit Specimen(bool is_net) {
-    const auto slot = [&](const char* id) { return VirtioSlot{id, GuestPhysicalAddress{0xD000'0000}, host().memory, &host().loop()}; };
     if (is_net) {
       net = std::make_shared<CheckingNet>();
       device = *Net::create(slot("net0"), MacAddress{{2, 0, 0, 0, 0, 1}}, net, 1);
@@ -157,78 +120,34 @@ struct Specimen {
       device = *Blk::create(slot("blk0"), disk);
     }
   }
-  ~Specimen() {
-    on_loop([this] { device->detach(); });
-  }
-  void quiesce() {
-    on_loop([this] { US_CHECK(device->quiesce().has_value()); });
-  }
-  void resume() {
-    on_loop([this] { device->resume(); });
-  }
-  bool disk_is_busy() {
-    bool busy = false;
-    on_loop([&] { busy = disk != nullptr && !disk->in_flight.empty(); });
-    return busy;
-  }
+  ~Specimen() { device->detach(); }
+  bool disk_is_busy() const { return disk != nullptr && !disk->in_flight.empty(); }
 
   std::shared_ptr<CheckingNet> net;
   std::shared_ptr<CheckingDisk> disk;
   std::unique_ptr<VirtioMmio> device;
 };
 
-void put(std::uint64_t at, ConstBytes bytes) { US_CHECK(host().memory->write(GuestPhysicalAddress{at}, bytes)); }
-template <class T>
-void put_value(std::uint64_t at, const T& value) {
-  put(at, std::as_bytes(std::span{&value, 1}));
-}
-void write_register(Device& device, std::uint64_t offset, std::uint32_t value) {
-  device.write(offset, std::as_bytes(std::span{&value, 1}));
-}
-
 std::uint64_t ring_base(unsigned queue) { return kRings + kRingBytes * queue; }
 
 void start(VirtioMmio& device, std::uint8_t choice) {
-  write_register(device, VIRTIO_MMIO_STATUS, 0);
-  write_register(device, VIRTIO_MMIO_STATUS, 3);
   std::uint32_t features = 1u << 28 | 1u << 29 | 1u << 15 | 1u << 14 | 1u << 13 | 1u << 9;
   if ((choice & 1) != 0) features &= ~(1u << 29);
   if ((choice & 2) != 0) features &= ~(1u << 15);
   if ((choice & 4) != 0) features &= ~(1u << 13 | 1u << 9);
   features &= device.queue_count() > 1 ? ~(1u << 14 | 1u << 13 | 1u << 9) : ~(1u << 15);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, features);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-  write_register(device, VIRTIO_MMIO_DRIVER_FEATURES, 1);
-  write_register(device, VIRTIO_MMIO_STATUS, 11);
-  for (unsigned queue = 0; queue < device.queue_count(); ++queue) {
-    const auto base = static_cast<std::uint32_t>(ring_base(queue));
-    write_register(device, VIRTIO_MMIO_QUEUE_SEL, queue);
-    write_register(device, VIRTIO_MMIO_QUEUE_NUM, kSize);
-    write_register(device, VIRTIO_MMIO_QUEUE_DESC_LOW, base);
-    write_register(device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, base + 0x1000);
-    write_register(device, VIRTIO_MMIO_QUEUE_USED_LOW, base + 0x2000);
-    write_register(device, VIRTIO_MMIO_QUEUE_READY, 1);
-  }
-  write_register(device, VIRTIO_MMIO_STATUS, 15);
+  start_device(device, features, kRings, kRingBytes);
 }
-
-struct RawDescriptor {
-  std::uint64_t address;
-  std::uint32_t length;
-  std::uint16_t flags;
-  std::uint16_t next;
-};
 
 // One request that is likely whole: readable header, data, writable tail.
 void offer_request(InputReader& input, unsigned queue, std::array<std::uint16_t, kMaxRings>& available) {
   const std::uint64_t base = ring_base(queue);
-  const auto head = static_cast<std::uint16_t>(input.byte() % kSize);
+  const auto head = static_cast<std::uint16_t>(input.byte() % kRingSize);
   const std::uint64_t header = kData + std::uint64_t{input.byte()} * 16;
   put_value(header, std::array<std::uint64_t, 2>{std::uint64_t{input.byte() % 16u}, std::uint64_t{input.byte()}});
   const auto data_flags = static_cast<std::uint16_t>(1 | (input.byte() % 2 * 2));
-  const auto second = static_cast<std::uint16_t>((head + 1) % kSize);
-  const auto third = static_cast<std::uint16_t>((head + 2) % kSize);
+  const auto second = static_cast<std::uint16_t>((head + 1) % kRingSize);
+  const auto third = static_cast<std::uint16_t>((head + 2) % kRingSize);
   put_value(base + 16u * head, RawDescriptor{header, 16, 1, second});
   // Sectors of data, or ranges of a discard: those are read from what stands there.
   const std::uint32_t data_bytes = input.byte() % 2 == 0 ? 512u * (input.byte() % 4) : 16u * (input.byte() % 20);
@@ -239,77 +158,31 @@ void offer_request(InputReader& input, unsigned queue, std::array<std::uint16_t,
   put_value(base + 16u * second, RawDescriptor{kData + 0x2000, data_bytes, data_flags, third});
   put_value(base + 16u * third, RawDescriptor{kData + 0x5000, 1u + input.byte(), 2, 0});
   const std::uint16_t offered = queue == 0 && input.byte() % 2 == 0 ? third : head;
-  put_value(base + 0x1004 + 2u * (available[queue] % kSize), offered);
+  put_value(base + 0x1004 + 2u * (available[queue] % kRingSize), offered);
   put_value(base + 0x1002, ++available[queue]);
 }
 
 void set_host(Specimen& specimen, InputReader& input) {
-  on_loop([&] {
-    if (specimen.net) {
-      specimen.net->room = input.byte() % 4 != 0;
-      specimen.net->waiting = input.byte() % 16;
-      specimen.net->frame_bytes = input.byte() % 4 == 0 ? input.take<std::uint16_t>() : 14u + input.byte();
-      signal_fd(specimen.net->room_fd());
-      signal_fd(specimen.net->receive_fd());
-    } else {
-      specimen.disk->limit = 1 + input.byte() % 8;
-      specimen.disk->completing = input.byte() % 16;
-      signal_fd(specimen.disk->completion_fd());
-    }
-  });
-}
-
-// Saves, restores a twin, which must save the same.
-std::unique_ptr<Specimen> migrate(std::unique_ptr<Specimen> from, bool is_net) {
-  from->quiesce();
-  capnp::MallocMessageBuilder message;
-  auto saved = message.initRoot<schema::DeviceState>();
-  from->device->save(saved);
-  auto twin = std::make_unique<Specimen>(is_net);
-  const auto restored = twin->device->restore(saved.asReader());
-  US_CHECK(restored.has_value());
-  capnp::MallocMessageBuilder again;
-  twin->device->save(again.initRoot<schema::DeviceState>());
-  const auto segments = message.getSegmentsForOutput();
-  const auto same = again.getSegmentsForOutput();
-  US_CHECK(segments.size() == same.size());
-  for (std::size_t i = 0; i < segments.size(); ++i) US_CHECK(std::ranges::equal(segments[i].asBytes(), same[i].asBytes()));
-  twin->resume();
-  return twin;
-}
-
-// Damages a saved state; check() and restore() must agree on it, and a device that took it must live.
-std::unique_ptr<Specimen> damage(std::unique_ptr<Specimen> from, bool is_net, InputReader& input) {
-  from->quiesce();
-  capnp::MallocMessageBuilder message;
-  from->device->save(message.initRoot<schema::DeviceState>());
-  const auto segments = message.getSegmentsForOutput();
-  std::vector<capnp::word> words(segments[0].begin(), segments[0].end());
-  auto bytes = std::span{reinterpret_cast<std::uint8_t*>(words.data()), words.size() * sizeof(capnp::word)};
-  for (unsigned count = 1 + input.byte() % 4; count > 0; --count) bytes[input.take<std::uint16_t>() % bytes.size()] ^= input.byte();
-  const kj::ArrayPtr<const capnp::word> segment{words.data(), words.size()};
-  const kj::ArrayPtr<const capnp::word> table[] = {segment};
-  capnp::SegmentArrayMessageReader reader{table, {.traversalLimitInWords = 1 << 16, .nestingLimit = 16}};
-  auto twin = std::make_unique<Specimen>(is_net);
-  std::optional<schema::DeviceState::Reader> state;
-  try {
-    state = reader.getRoot<schema::DeviceState>();
-  } catch (const kj::Exception&) {
+  if (specimen.net) {
+    specimen.net->room = input.byte() % 4 != 0;
+    specimen.net->waiting = input.byte() % 16;
+    specimen.net->frame_bytes = input.byte() % 4 == 0 ? input.take<std::uint16_t>() : 14u + input.byte();
+    signal_fd(specimen.net->room_fd());
+    signal_fd(specimen.net->receive_fd());
+  } else {
+    specimen.disk->limit = 1 + input.byte() % 8;
+    specimen.disk->completing = input.byte() % 16;
+    signal_fd(specimen.disk->completion_fd());
   }
-  if (state) {
-    const bool accepted = twin->device->check(*state).has_value();
-    US_CHECK(twin->device->restore(*state).has_value() == accepted);
-  }
-  twin->resume();
-  return twin;
 }
 
 void run(InputReader input) {
-  auto& memory = *host().memory;
+  auto& memory = *bench().memory;
   std::ranges::fill(memory.file().first(kEnd), std::byte{0});
   const bool is_net = input.byte() % 2 == 0;
   auto specimen = std::make_unique<Specimen>(is_net);
-  specimen->resume();
+  specimen->device->resume();
+  const auto make = [is_net] { return std::make_unique<Specimen>(is_net); };
   std::array<std::uint16_t, kMaxRings> available{};
   if (input.byte() % 8 != 0) start(*specimen->device, input.byte());
 
@@ -321,7 +194,7 @@ void run(InputReader input) {
         const RawDescriptor descriptor{input.byte() % 4 == 0 ? input.take<std::uint64_t>() : kTables + std::uint64_t{input.byte()} * 64,
                                        input.byte() % 4 == 0 ? input.take<std::uint32_t>() : 16u * input.byte(),
                                        static_cast<std::uint16_t>(input.byte() % 8), input.byte()};
-        put_value(input.byte() % 2 == 0 ? kTables + 16u * (input.byte() % 64) : ring_base(queue) + 16u * (input.byte() % kSize),
+        put_value(input.byte() % 2 == 0 ? kTables + 16u * (input.byte() % 64) : ring_base(queue) + 16u * (input.byte() % kRingSize),
                   descriptor);
         break;
       }
@@ -354,8 +227,8 @@ void run(InputReader input) {
         set_host(*specimen, input);
         break;
       case 10:
-        specimen->quiesce();
-        specimen->resume();
+        US_CHECK(device.quiesce().has_value());
+        device.resume();
         break;
       case 11:
         if (!specimen->disk_is_busy()) start(device, input.byte());
@@ -363,19 +236,19 @@ void run(InputReader input) {
         std::ranges::fill(memory.file().subspan(kRings, kMaxRings * kRingBytes), std::byte{0});
         break;
       case 12:
-        specimen = migrate(std::move(specimen), is_net);
+        if (input.byte() % 4 == 0) specimen = migrate(std::move(specimen), make);  // a new device costs as much as many requests
         break;
       default:
-        if (input.byte() % 4 == 0) specimen = damage(std::move(specimen), is_net, input);
+        if (input.byte() % 8 == 0) specimen = migrate_damaged(std::move(specimen), input, make);
     }
     settle();
   }
 }
 
 }  // namespace
-}  // namespace understudy
+}  // namespace understudy::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  understudy::run({data, size});
+  understudy::fuzz::run({data, size});
   return 0;
 }

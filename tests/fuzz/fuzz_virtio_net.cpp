@@ -4,21 +4,15 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <optional>
 #include <utility>
-#include <vector>
 
-#include <capnp/message.h>
-#include <linux/virtio_mmio.h>
 #include <sys/eventfd.h>
 
-#include "input_reader.h"
-#include "net/base/check.h"
-#include "net/base/event_loop.h"
+#include "device_bench.h"
 #include "vmm/devices/net/net.h"
 #include "vmm/devices/net/wire.h"
 
-namespace understudy {
+namespace understudy::fuzz {
 namespace {
 
 constexpr unsigned kPairs = 2;
@@ -28,29 +22,7 @@ constexpr std::uint64_t kRingBytes = 0x3000;
 constexpr std::uint64_t kData = kRings + kQueues * kRingBytes;
 constexpr std::uint64_t kReceiveBuffers = 0x20000;
 constexpr std::uint64_t kBufferBytes = 0x2000;
-constexpr std::uint16_t kSize = 8;
 constexpr std::uint32_t kOffered = 0x3063'BBA7;  // the feature bits below 32 that the device offers
-
-struct Host {
-  MonotonicClock clock;
-  std::shared_ptr<GuestMemory> memory = *GuestMemory::create(GuestMemory::kMinBytes);
-  std::unique_ptr<LoopThread> thread = *LoopThread::start(clock, "devices");
-  EventLoop& loop() { return thread->loop(); }
-};
-Host& host() {
-  static Host host;
-  return host;
-}
-void on_loop(EventLoop::Callback call) { US_CHECK(host().loop().post_and_wait(std::move(call), std::chrono::seconds{30})); }
-void settle() {
-  on_loop([] {});
-  on_loop([] {});
-}
-void signal_fd(int fd) { US_CHECK(::eventfd_write(fd, 1) == 0); }
-void drain_fd(int fd) {
-  eventfd_t count = 0;
-  ::eventfd_read(fd, &count);
-}
 
 // The rule of 5.1.6.2 for what leaves, written down a second time.
 void check_offload(const FrameOffload& offload, std::size_t frame_bytes, std::uint32_t features, unsigned checksum, unsigned tso4,
@@ -75,9 +47,8 @@ class CheckingNet final : public NetBackend {
   }
   bool transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) override {
     std::size_t bytes = 0;
-    const auto file = host().memory->file();
     for (const auto& piece : pieces) {
-      US_CHECK(piece.data() >= file.data() && piece.data() + piece.size() <= file.data() + file.size());
+      US_CHECK(in_guest_memory(piece));
       bytes += piece.size();
     }
     US_CHECK(bytes >= 14 && bytes <= kMaxFrameBytes);
@@ -111,77 +82,31 @@ class CheckingNet final : public NetBackend {
 struct Specimen {
   explicit Specimen(std::uint32_t features) {
     net->features = features;
-    device = *Net::create({"net0", GuestPhysicalAddress{0xD000'0000}, host().memory, &host().loop()}, MacAddress{{2, 0, 0, 0, 0, 1}}, net,
-                          kPairs);
+    device = *Net::create(slot("net0"), MacAddress{{2, 0, 0, 0, 0, 1}}, net, kPairs);
   }
-  ~Specimen() {
-    on_loop([this] { device->detach(); });
-  }
-  void quiesce() {
-    on_loop([this] { US_CHECK(device->quiesce().has_value()); });
-  }
-  void resume() {
-    on_loop([this] { device->resume(); });
-  }
+  ~Specimen() { device->detach(); }
+
   std::shared_ptr<CheckingNet> net = std::make_shared<CheckingNet>();
   std::unique_ptr<Net> device;
-};
-
-void put(std::uint64_t at, ConstBytes bytes) { US_CHECK(host().memory->write(GuestPhysicalAddress{at}, bytes)); }
-template <class T>
-void put_value(std::uint64_t at, const T& value) {
-  put(at, std::as_bytes(std::span{&value, 1}));
-}
-template <class T>
-T get_value(std::uint64_t at) {
-  T value;
-  US_CHECK(host().memory->read(GuestPhysicalAddress{at}, std::as_writable_bytes(std::span{&value, 1})));
-  return value;
-}
-void write_register(Device& device, std::uint64_t offset, std::uint32_t value) {
-  device.write(offset, std::as_bytes(std::span{&value, 1}));
-}
-
-struct RawDescriptor {
-  std::uint64_t address;
-  std::uint32_t length;
-  std::uint16_t flags;
-  std::uint16_t next;
 };
 
 class Driver {
  public:
   void start(Specimen& specimen, std::uint32_t features) {
-    write_register(*specimen.device, VIRTIO_MMIO_STATUS, 0);
-    std::ranges::fill(host().memory->file().subspan(kRings, kQueues * kRingBytes), std::byte{0});
+    std::ranges::fill(bench().memory->file().subspan(kRings, kQueues * kRingBytes), std::byte{0});
     available_ = {};
     seen_ = {};
     broken_ = false;
-    on_loop([&] { specimen.net->features = features; });
+    specimen.net->features = features;
     features_ = features;
-    write_register(*specimen.device, VIRTIO_MMIO_STATUS, 3);
-    write_register(*specimen.device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-    write_register(*specimen.device, VIRTIO_MMIO_DRIVER_FEATURES, features);
-    write_register(*specimen.device, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-    write_register(*specimen.device, VIRTIO_MMIO_DRIVER_FEATURES, 1);
-    write_register(*specimen.device, VIRTIO_MMIO_STATUS, 11);
-    for (unsigned queue = 0; queue < kQueues; ++queue) {
-      const auto base = static_cast<std::uint32_t>(ring(queue));
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_SEL, queue);
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_NUM, kSize);
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_DESC_LOW, base);
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_AVAIL_LOW, base + 0x1000);
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_USED_LOW, base + 0x2000);
-      write_register(*specimen.device, VIRTIO_MMIO_QUEUE_READY, 1);
-    }
-    write_register(*specimen.device, VIRTIO_MMIO_STATUS, 15);
+    start_device(*specimen.device, features, kRings, kRingBytes);
   }
   // A chain of one to three descriptors over `bytes` of data at `at`, cut where the input says.
   void offer(InputReader& input, unsigned queue, std::uint64_t at, std::uint32_t bytes, std::uint16_t flags, std::uint32_t tail_bytes) {
     // Each chain keeps its two descriptors until it is used.
-    if (static_cast<std::uint16_t>(available_[queue] - used_index(queue)) >= kSize / 2) return;
-    const auto slot = static_cast<std::uint16_t>(available_[queue] * 2 % kSize);
-    const auto second = static_cast<std::uint16_t>((slot + 1) % kSize);
+    if (static_cast<std::uint16_t>(available_[queue] - used_index(queue)) >= kRingSize / 2) return;
+    const auto slot = static_cast<std::uint16_t>(available_[queue] * 2 % kRingSize);
+    const auto second = static_cast<std::uint16_t>((slot + 1) % kRingSize);
     const std::uint32_t cut = std::min<std::uint32_t>(bytes, input.byte());
     const bool tail = tail_bytes > 0;
     if (tail) {
@@ -191,12 +116,12 @@ class Driver {
       put_value(ring(queue) + 16u * slot, RawDescriptor{at, cut, static_cast<std::uint16_t>(flags | 1), second});
       put_value(ring(queue) + 16u * second, RawDescriptor{at + cut, bytes - cut, flags, 0});
     }
-    put_value(ring(queue) + 0x1004 + 2u * (available_[queue] % kSize), slot);
+    put_value(ring(queue) + 0x1004 + 2u * (available_[queue] % kRingSize), slot);
     put_value(ring(queue) + 0x1002, ++available_[queue]);
   }
   void break_ring(InputReader& input, unsigned queue) {
     broken_ = true;
-    put_value(ring(queue) + 16u * (input.byte() % kSize),
+    put_value(ring(queue) + 16u * (input.byte() % kRingSize),
               RawDescriptor{input.take<std::uint64_t>(), input.take<std::uint32_t>(), input.byte(), input.byte()});
     if (input.byte() % 2 == 0) put_value(ring(queue) + 0x1002, available_[queue] = input.take<std::uint16_t>());
   }
@@ -208,8 +133,8 @@ class Driver {
       const std::uint64_t base = ring(Net::receive_queue(pair));
       const std::uint16_t used = used_index(Net::receive_queue(pair));
       if (std::exchange(seen_[pair], used) == used) continue;
-      const auto entry = get_value<std::array<std::uint32_t, 2>>(base + 0x2004 + 8u * ((used - 1u) % kSize));
-      const auto descriptor = get_value<RawDescriptor>(base + 16u * (entry[0] % kSize));
+      const auto entry = get_value<std::array<std::uint32_t, 2>>(base + 0x2004 + 8u * ((used - 1u) % kRingSize));
+      const auto descriptor = get_value<RawDescriptor>(base + 16u * (entry[0] % kRingSize));
       if (descriptor.address < kReceiveBuffers) continue;  // a control request on the wrong queue
       const auto header = get_value<net_wire::Header>(descriptor.address);
       US_CHECK(header.buffer_count == 1 && entry[1] >= sizeof header + 14);
@@ -251,25 +176,10 @@ void ask_control(InputReader& input, Driver& driver, unsigned queue) {
   driver.offer(input, queue, kData + 0x800, bytes, 0, input.byte() % 16 == 0 ? 0 : 1);
 }
 
-std::unique_ptr<Specimen> migrate(std::unique_ptr<Specimen> from, std::uint32_t features) {
-  from->quiesce();
-  capnp::MallocMessageBuilder message;
-  from->device->save(message.initRoot<schema::DeviceState>());
-  auto twin = std::make_unique<Specimen>(features);
-  US_CHECK(twin->device->restore(message.getRoot<schema::DeviceState>().asReader()).has_value());
-  capnp::MallocMessageBuilder again;
-  twin->device->save(again.initRoot<schema::DeviceState>());
-  const auto first = message.getSegmentsForOutput();
-  const auto second = again.getSegmentsForOutput();
-  US_CHECK(first.size() == 1 && second.size() == 1 && std::ranges::equal(first[0].asBytes(), second[0].asBytes()));
-  twin->resume();
-  return twin;
-}
-
 void run(InputReader input) {
-  std::ranges::fill(host().memory->file().first(kReceiveBuffers), std::byte{0});
+  std::ranges::fill(bench().memory->file().first(kReceiveBuffers), std::byte{0});
   auto specimen = std::make_unique<Specimen>(0);
-  specimen->resume();
+  specimen->device->resume();
   Driver driver;
   const auto choose_features = [&] {
     const std::uint32_t some = input.byte() % 4 == 0 ? input.take<std::uint32_t>() : ~std::uint32_t{0};
@@ -301,21 +211,19 @@ void run(InputReader input) {
       }
       case 6:
       case 7:
-        on_loop([&] {
-          specimen->net->next = {.bytes = input.byte() % 4 == 0 ? input.take<std::uint16_t>() : 14u + input.byte(),
-                                 .offload = any_offload(input)};
-          specimen->net->waiting = input.byte() % 8;
-          specimen->net->room = input.byte() % 4 != 0;
-          specimen->net->gone = input.byte() % 64 == 0;
-          signal_fd(specimen->net->receive_fd());
-          signal_fd(specimen->net->room_fd());
-        });
+        specimen->net->next = {.bytes = input.byte() % 4 == 0 ? input.take<std::uint16_t>() : 14u + input.byte(),
+                               .offload = any_offload(input)};
+        specimen->net->waiting = input.byte() % 8;
+        specimen->net->room = input.byte() % 4 != 0;
+        specimen->net->gone = input.byte() % 64 == 0;
+        signal_fd(specimen->net->receive_fd());
+        signal_fd(specimen->net->room_fd());
         break;
       case 8:
         if (input.byte() % 4 == 0)
           driver.break_ring(input, input.byte() % kQueues);
         else
-          specimen = migrate(std::move(specimen), driver.features());
+          specimen = migrate(std::move(specimen), [&] { return std::make_unique<Specimen>(driver.features()); });
         break;
       default:
         if (input.byte() % 4 == 0) driver.start(*specimen, choose_features());
@@ -326,9 +234,9 @@ void run(InputReader input) {
 }
 
 }  // namespace
-}  // namespace understudy
+}  // namespace understudy::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  understudy::run({data, size});
+  understudy::fuzz::run({data, size});
   return 0;
 }

@@ -72,5 +72,23 @@ TEST_F(EventLoopTest, AMessageIsNotWaitedForBeyondItsDeadline) {
   EXPECT_TRUE(loop().post_and_wait([] {}, kHang));
 }
 
+// A loop without a thread: the test is its thread.
+TEST(EventLoopByHand, RunsWhatIsReadyAndNothingThatIsNot) {
+  const MonotonicClock clock;
+  const auto loop = *EventLoop::create(clock);
+  std::vector<int> order;
+  loop->call_at(clock.now() + std::chrono::hours{1}, [&] { order.push_back(9); });
+  loop->post([&] {
+    order.push_back(1);
+    EXPECT_TRUE(loop->on_loop_thread());
+    loop->post([&] { order.push_back(2); });
+  });
+  EXPECT_TRUE(loop->run_ready());
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+  const std::function<void()> again = [&] { loop->post(again); };
+  loop->post(again);
+  EXPECT_FALSE(loop->run_ready()) << "there is always one more";
+}
+
 }  // namespace
 }  // namespace understudy
