@@ -137,6 +137,19 @@ std::vector<std::uint32_t> feature_words(const CpuidTable& table) {
   return words;
 }
 
+namespace {
+// What KVM writes into the table by itself, as the guest sets CR4, XCR0 and IA32_XSS and turns its local APIC on or off (Intel SDM, CPUID):
+// no difference between two tables.
+std::uint32_t mirrored_bits(const kvm_cpuid_entry2& entry, CpuidRegister reg) {
+  constexpr std::uint32_t kAll = 0xFFFF'FFFF;
+  if (entry.function == 0x1 && reg == CpuidRegister::kEcx) return bit(27);                     // OSXSAVE
+  if (entry.function == 0x1 && reg == CpuidRegister::kEdx) return bit(9);                      // APIC
+  if (entry.function == 0x7 && entry.index == 0 && reg == CpuidRegister::kEcx) return bit(4);  // OSPKE
+  if (entry.function == 0xD && entry.index <= 1 && reg == CpuidRegister::kEbx) return kAll;    // the XSAVE area's present size
+  return 0;
+}
+}  // namespace
+
 std::string difference(const CpuidTable& wanted, const CpuidTable& got) {
   std::string text;
   for (const auto& want : wanted) {
@@ -148,7 +161,7 @@ std::string difference(const CpuidTable& wanted, const CpuidTable& got) {
     constexpr std::pair<CpuidRegister, const char*> kRegisters[] = {
         {CpuidRegister::kEax, "eax"}, {CpuidRegister::kEbx, "ebx"}, {CpuidRegister::kEcx, "ecx"}, {CpuidRegister::kEdx, "edx"}};
     for (const auto& [reg, name] : kRegisters) {
-      if (register_of(want, reg) != register_of(*entry, reg))
+      if (((register_of(want, reg) ^ register_of(*entry, reg)) & ~mirrored_bits(want, reg)) != 0)
         text += fmt::format("{}{:08x}.{} {} {:08x} became {:08x}", text.empty() ? "" : ", ", want.function, want.index, name,
                             register_of(want, reg), register_of(*entry, reg));
     }

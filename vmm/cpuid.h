@@ -24,7 +24,8 @@ void set_apic_id(CpuidTable& table, unsigned vcpu);
 // The feature words that decide whether a guest can move: see kCpuFeatureWords. Bits that mirror a register's state are left out.
 std::vector<std::uint32_t> feature_words(const CpuidTable& table);
 
-// Leaves that differ, for the log: "00000001.0 ecx 81202000 became fffa3203, ...". Empty when equal.
+// Leaves that differ, for the log: "00000001.0 ecx 81202000 became fffa3203, ...". Empty when equal, but for what KVM keeps up to date
+// by itself, such as the present size of the XSAVE area.
 std::string difference(const CpuidTable& wanted, const CpuidTable& got);
 
 }  // namespace understudy

@@ -88,5 +88,21 @@ TEST(Cpuid, NamesWhatDiffers) {
   EXPECT_EQ(difference(kAll, other), "00000001.0 is gone");
 }
 
+TEST(Cpuid, WhatKvmKeepsUpToDateIsNoDifference) {
+  CpuidTable before(3);
+  before[0].function = 0x1;
+  before[1].function = 0x7;
+  before[2].function = 0xD;
+  before[2].ebx = 2696;
+  CpuidTable after = before;
+  after[0].ecx = 1U << 27;
+  after[0].edx = 1U << 9;
+  after[1].ecx = 1U << 4;
+  after[2].ebx = 576;
+  EXPECT_EQ(difference(before, after), "");
+  after[2].ecx = 1;
+  EXPECT_EQ(difference(before, after), "0000000d.0 ecx 00000000 became 00000001");
+}
+
 }  // namespace
 }  // namespace understudy
