@@ -50,7 +50,7 @@ std::uint32_t start_other_cpus(std::uint64_t tsc_khz) {
     const volatile std::uint64_t& online = published().cpus[running].online;
     const std::uint64_t start = read_tsc();
     while (online == 0) {
-      if (read_tsc() - start > tsc_khz * 2000) refuse("a vCPU of the MP table did not start, APIC id ", processors.apic_ids[i]);
+      if (read_tsc() - start > tsc_khz * 60'000) refuse("a vCPU of the MP table did not start, APIC id ", processors.apic_ids[i]);
       relax();
     }
     ++running;
