@@ -3,6 +3,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,12 +24,19 @@ struct Options {
   MachineConfig machine;
   std::uint64_t memory_mib = 512;
   unsigned disks = 1;
+  std::string image;
   unsigned nets = 1;
   unsigned seconds = 600;
   std::string press_power_at;
 };
 
 void add_devices(const Options& options, DevicesConfig& devices) {
+  if (!options.image.empty()) {
+    std::ifstream file{options.image, std::ios::binary};
+    std::vector<std::byte> content(std::filesystem::file_size(options.image));
+    file.read(reinterpret_cast<char*>(content.data()), static_cast<std::streamsize>(content.size()));
+    devices.blk.push_back({std::make_shared<MemoryDisk>(std::move(content), std::chrono::microseconds{50}, 0)});
+  }
   for (unsigned i = 0; i < options.nets; ++i) {
     const MacAddress mac{{0x52, 0x54, 0, 0, 0, static_cast<std::uint8_t>(i)}};
     devices.net.push_back({.mac = mac, .backend = std::make_shared<MemoryNet>(), .queue_pairs = options.machine.vcpu_count});
@@ -106,7 +115,8 @@ int main(int argc, char** argv) {
                                                                                           {"pvh", understudy::BootProtocol::kPvh}}));
   app.add_option("--vcpus", options.machine.vcpu_count, "1 to 8");
   app.add_option("--memory-mib", options.memory_mib, "guest memory");
-  app.add_option("--disks", options.disks, "disks of 1 MiB");
+  app.add_option("--image", options.image, "the first disk's content, which is read and never written")->check(CLI::ExistingFile);
+  app.add_option("--disks", options.disks, "disks of 1 MiB, further ones");
   app.add_option("--nets", options.nets, "networks that lead nowhere, with a queue pair a vCPU");
   app.add_option("--press-power-at", options.press_power_at, "presses the power button once the console has shown this text");
   app.add_option("--seconds", options.seconds, "how long the guest may run");

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -27,16 +28,19 @@ int fail(const std::string& text) {
 
 struct GuestChoice {
   std::string kind = "test";
-  std::string test_options = KvGuest::Options{}.guest_options;
+  std::optional<std::string> words;   // more of them on its command line
   std::filesystem::path linux_files;  // empty: beside the folder of the programs
 };
 
 std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, const LabPair::Options& pair) {
   if (choice.kind == "linux") {
     const auto files = choice.linux_files.empty() ? pair.programs.parent_path() / "linux" : choice.linux_files;
-    return std::make_unique<LinuxGuest>(clock, LinuxGuest::Options{.files = files, .slowness = pair.slowness});
+    return std::make_unique<LinuxGuest>(clock,
+                                        LinuxGuest::Options{.files = files, .slowness = pair.slowness, .words = choice.words.value_or("")});
   }
-  return std::make_unique<KvGuest>(clock, KvGuest::Options{.programs = pair.programs, .guest_options = choice.test_options});
+  KvGuest::Options options{.programs = pair.programs};
+  if (choice.words) options.guest_options = *choice.words;
+  return std::make_unique<KvGuest>(clock, std::move(options));
 }
 
 int run(const DemoOptions& options, const GuestChoice& guest, const std::string& json_file, bool verbose) {
@@ -74,7 +78,7 @@ int dispatch(int argc, char** argv) {
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
   app.add_option("--vcpus", options.pair.vcpus, "of the guest")->check(CLI::Range(1, 8));
   app.add_option("--guest", guest.kind, "the test guest, or Linux with Redis and nginx")->check(CLI::IsMember({"test", "linux"}));
-  app.add_option("--guest-options", guest.test_options, "more words for the test guest's command line");
+  app.add_option("--guest-options", guest.words, "more words for the guest's command line");
   app.add_option("--linux-files", guest.linux_files, "the folder that tests/guest/linux/build filled; else ../linux beside the programs");
   app.add_option("--slowness", options.pair.slowness, "this machine is so many times slower than usual: every duration is as much longer")
       ->check(CLI::Range(1, 100));

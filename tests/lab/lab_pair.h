@@ -32,7 +32,8 @@ class LabPair {
     std::filesystem::path folder;    // empty; for everything that the pair writes
     GuestImage guest;
     unsigned vcpus = 2;
-    // The daemons' timing and the deadlines of `status` and `command` are multiplied by it: for a machine that is so many times slower than the usual ones.
+    // The daemons' timing and the deadlines of `status` and `command` are multiplied by it: for a machine that is so many times slower than
+    // the usual ones.
     unsigned slowness = 1;
   };
   // Writes configurations and two equal disks, and starts witness and nodes, host-a as primary.

@@ -39,7 +39,7 @@ Result<GuestImage> LinuxGuest::image() const {
                    fmt::format("{} is missing: run tests/guest/linux/build --into {}", file.string(), options_.files.string())};
   }
   if (std::filesystem::exists(options_.files / "initrd")) image.initrd = options_.files / "initrd";
-  image.command_line = fmt::format(kCommandLine, kGuestIp.text());
+  image.command_line = fmt::format(kCommandLine, kGuestIp.text()) + (options_.words.empty() ? "" : " " + options_.words);
   image.memory_mib = 128;
   return image;
 }

@@ -18,6 +18,7 @@ class LinuxGuest final : public GuestService {
     // Holds `vmlinux` and `root.img`, as tests/guest/linux/build leaves them; an `initrd` there is used too, for kernels that need one.
     std::filesystem::path files;
     unsigned slowness = 1;  // as LabPair's
+    std::string words{};    // more of them for the kernel's command line
   };
   LinuxGuest(const Clock& clock, Options options) : clock_{clock}, options_{std::move(options)} {}
 
