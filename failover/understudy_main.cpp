@@ -26,6 +26,7 @@ constexpr const char* kAbout =
     "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n"
     "  understudy start                start a guest again that powered off or crashed\n"
     "  understudy console              where the guest runs: its serial console on this terminal; leave it with Ctrl-]\n"
+    "  understudy power-button         where the guest runs: ask it to shut itself down, as its power button does\n"
     "  understudy balloon [MIB]        where the guest runs: how much memory it gives back; with MIB, ask it for so much\n\n"
     "A takeover asks the witness for the next term, so two hosts never run the guest; what clients were told is never lost by it.\n";
 
@@ -102,11 +103,15 @@ int run(int argc, char** argv) {
       app.add_subcommand("takeover", "on the secondary: take the guest over now; refused, with the reason, when this node may not");
   CLI::App* const start = app.add_subcommand(
       "start", "start a guest again that ended by itself: on the node that held it, or on the secondary when that one is gone");
+  CLI::App* const power_button = app.add_subcommand(
+      "power-button",
+      "where the guest runs: press its power button (ACPI), so that it shuts itself down in order. It is then over on both "
+      "hosts, and `start` starts it again. A guest that does not listen goes on");
   CLI::App* const attach = app.add_subcommand("console", "the guest's serial console on this terminal; Ctrl-] leaves it");
   std::optional<std::uint64_t> balloon_mib;
   CLI::App* const balloon = app.add_subcommand("balloon", "how much memory the guest was asked to give back, and gave back");
   balloon->add_option("MIB", balloon_mib, "ask it to give back so much, in MiB; 0: take all of it again")->check(CLI::Range(0, 1 << 20));
-  for (CLI::App* const sub : {status, switchover, takeover, start, attach, balloon}) sub->fallthrough();
+  for (CLI::App* const sub : {status, switchover, takeover, start, power_button, attach, balloon}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
@@ -117,6 +122,7 @@ int run(int argc, char** argv) {
     return command(socket, call);
   }
   if (switchover->parsed()) return command(socket, schema::OperatorRequest::Command::SWITCHOVER);
+  if (power_button->parsed()) return command(socket, schema::OperatorRequest::Command::POWER_BUTTON);
   if (start->parsed()) return command(socket, schema::OperatorRequest::Command::START);
   return command(socket, schema::OperatorRequest::Command::TAKEOVER);
 }

@@ -85,6 +85,12 @@ void GuestSide::restart_guest(Term term) {
   deps_.report(input::GuestRunning{term});
 }
 
+Result<bool> GuestSide::press_power_button() {
+  if (!machine_) return Error{ErrorCode::kUnavailable, "no machine runs here; restart this daemon"};
+  if (const auto event = machine_->event()) return Error{ErrorCode::kUnavailable, "the guest has just ended by itself: " + event->text};
+  return machine_->press_power_button();
+}
+
 void GuestSide::recover_guest(Term term) {
   if (broken_.empty()) return;
   guest_ended({MachineEventKind::kInternalError, 0, broken_});

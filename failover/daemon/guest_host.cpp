@@ -128,6 +128,11 @@ class Host final : public GuestHost {
       deps_.node_loop.post([told, balloon = side.balloon(target_bytes)] { told(balloon); });
     });
   }
+  void press_power_button(std::function<void(const Result<bool>&)> told) override {
+    on_side([this, told = std::move(told)](GuestSide& side) {
+      deps_.node_loop.post([told, pressed = side.press_power_button()] { told(pressed); });
+    });
+  }
   GuestNumbers numbers() const override { return side_->numbers(); }
 
  private:

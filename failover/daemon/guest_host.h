@@ -80,6 +80,10 @@ class GuestHost {
   // Asks the guest to give back so much memory, if any is named; `told` is called on the node's loop with what holds then.
   virtual void balloon(std::optional<std::uint64_t> target_bytes, std::function<void(const Result<BalloonBytes>&)> told) = 0;
 
+  // Presses the guest's power button; `told` is called on the node's loop: false when the guest does not listen to it now, and then the
+  // press waits until it does.
+  virtual void press_power_button(std::function<void(const Result<bool>&)> told) = 0;
+
   // Any thread.
   virtual GuestNumbers numbers() const = 0;
 };

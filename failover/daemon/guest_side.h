@@ -57,6 +57,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void promise(Term promised);
   std::size_t type(ConstBytes input);
   Result<BalloonBytes> balloon(std::optional<std::uint64_t> target_bytes);
+  Result<bool> press_power_button();
 
   // Any thread.
   GuestNumbers numbers() const;

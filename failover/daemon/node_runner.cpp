@@ -165,24 +165,35 @@ void NodeRunner::carry_out(const action::Timeline& action) {
   timeline_.record(name_of(action.milestone), action.at, node_.status().term, action.text);
 }
 
+namespace {
+
+// Why what an operator wants of a running guest can't be had of this node.
+std::string not_here(NodeId self, const NodeStatus& node) {
+  const std::string is = fmt::format("node {} is {}: ", name_of(self), name_of(node.role));
+  if (!node.ended.empty()) return is + "the guest does not run: " + node.ended;
+  if (node.role == Role::kSecondary)
+    return is + fmt::format("the guest does not run here but on node {}; ask there", name_of(peer_of(self)));
+  return is + "the guest does not run here";
+}
+
+}  // namespace
+
 void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) {
   const auto command = call.command;
   if (command == schema::OperatorRequest::Command::STATUS) {
     answer({.ok = true, .sentence = "", .status = status()});
     return;
   }
-  if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON) {
-    if (const NodeStatus node = node_.status(); !node.guest_runs) {
-      const char* const peer = config_.pair.node == NodeId::kA ? "b" : "a";
-      answer({.ok = false,
-              .sentence = fmt::format("node {} is {}: the guest does not run here{}", name_of(config_.pair.node), name_of(node.role),
-                                      node.role == Role::kSecondary ? fmt::format(" but on node {}; ask there", peer) : ""),
-              .status = status()});
-    } else if (command == schema::OperatorRequest::Command::CONSOLE) {
+  if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON ||
+      command == schema::OperatorRequest::Command::POWER_BUTTON) {
+    if (const NodeStatus node = node_.status(); !node.guest_runs)
+      answer({.ok = false, .sentence = not_here(config_.pair.node, node), .status = status()});
+    else if (command == schema::OperatorRequest::Command::CONSOLE)
       serve_console(call, std::move(answer));
-    } else {
+    else if (command == schema::OperatorRequest::Command::BALLOON)
       serve_balloon(call, std::move(answer));
-    }
+    else
+      serve_power_button(std::move(answer));
     return;
   }
   std::optional<CommandKind> kind;
@@ -234,6 +245,25 @@ void NodeRunner::serve_balloon(const OperatorCall& call, OperatorServer::Answer 
             .status = status()});
   });
 }
+
+void NodeRunner::serve_power_button(OperatorServer::Answer answer) {
+  log(Severity::kInfo, "operator's command", {{"command", "power-button"}});
+  guest_.press_power_button([this, alive = alive_, answer = std::move(answer)](const Result<bool>& listens) {
+    if (!*alive) return;
+    if (!listens)
+      answer({.ok = false, .sentence = listens.error().text(), .status = status()});
+    else if (*listens)
+      answer({.ok = true,
+              .sentence = "the guest's power button was pressed; `understudy status` tells when the guest has powered off",
+              .status = status()});
+    else
+      answer({.ok = true,
+              .sentence = "the guest's power button was pressed, but the guest does not listen to it (it has no driver for it, or still "
+                          "boots): the press waits until it does",
+              .status = status()});
+  });
+}
+
 namespace {
 
 // The guest in one line: what it does here, and what there is to tell of it on either node.

@@ -53,6 +53,7 @@ class NodeRunner {
   Status status() const;
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
+  void serve_power_button(OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
   void carry_out(const action::Propose& action);

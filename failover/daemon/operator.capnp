@@ -16,6 +16,7 @@ struct OperatorRequest {
     console @3;
     balloon @4;
     start @5;
+    powerButton @6;             # asks the guest to power off
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
