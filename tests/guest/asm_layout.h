@@ -17,7 +17,8 @@
 #define SELECTOR_DATA3 0x23
 #define SELECTOR_CODE3 0x2b
 #define SELECTOR_TSS 0x30  // plus 16 per vCPU
-#define TSS_BYTES 256
+#define TSS_BYTES 512
+#define PORTS_OPEN 0x700  // ring 3 may use every port below it: the last are those of ACPI's power hardware
 #define GDT_BYTES (0x30 + 16 * GUEST_MAX_CPUS)
 
 #define VECTOR_TIMER 0x20

@@ -229,11 +229,12 @@ gdt:
 tss_area:
     .rept GUEST_MAX_CPUS
     .skip 102                       // RSP0 is filled in by enter_cpu
-    .word 104                       // ring 3 may use every port below 0x400: not every host honours IOPL
-    .skip 0x400 / 8
-    .fill TSS_BYTES - 104 - 0x400 / 8, 1, 0xff
+    .word 104                       // the bitmap of the ports that ring 3 may use: not every host honours IOPL
+    .skip PORTS_OPEN / 8
+    .fill TSS_BYTES - 104 - PORTS_OPEN / 8, 1, 0xff
     .endr
     .balign 16
+    .globl idt
 idt:
     .set vector, 0
     .rept 256

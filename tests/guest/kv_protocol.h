@@ -3,6 +3,9 @@
 // One request a datagram, one reply a datagram, little-endian, no padding. A request is executed once by its id: a repeated id gets the
 // stored reply again, byte for byte. Every reply carries the count of executed requests and a checksum chained over all state so far, so
 // that a lost, repeated or contradicted execution shows in the very next reply.
+//
+// An order to end is no request of that kind: nothing is counted, nothing answers it, and a guest of another boot passes it over. So it may
+// be repeated until replies come from another boot.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +19,19 @@ inline constexpr std::uint32_t kKvKeyCount = 4096;            // keys are 0 to k
 inline constexpr std::uint32_t kKvMaxClients = 64;            // client ids are 0 to kKvMaxClients - 1
 inline constexpr std::uint32_t kKvRememberedReplies = 64;     // per client: an id this far behind the newest is kTooOld
 
-enum class KvOperation : std::uint32_t { kGet = 1, kPut = 2, kAdd = 3 };
+enum class KvOperation : std::uint32_t { kGet = 1, kPut = 2, kAdd = 3, kEnd = 4 };
 enum class KvStatus : std::uint32_t { kOk = 0, kBadRequest = 1, kTooOld = 2 };
+
+// How the guest is to end itself, when the replies to what it executed are on their way.
+enum class GuestEnd : std::uint32_t { kReset = 1, kPowerOff = 2, kTripleFault = 3 };
 
 struct KvRequest {
   std::uint32_t magic;
   std::uint32_t client;
   std::uint64_t id;  // per client, from 1, ascending; the client keeps at most kKvRememberedReplies unanswered
   std::uint32_t operation;
-  std::uint32_t key;
-  std::uint64_t value;
+  std::uint32_t key;    // kEnd: the GuestEnd
+  std::uint64_t value;  // kEnd: the boot_count of the boot that is to end
 };
 static_assert(sizeof(KvRequest) == 32);
 

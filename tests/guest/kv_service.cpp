@@ -10,6 +10,13 @@ std::size_t KvService::answer(InBytes request_bytes, OutBytes answer_bytes) {
   std::memcpy(&request, request_bytes.data(), sizeof request);
   if (request.magic != kKvRequestMagic) return 0;
 
+  const bool may_end =
+      request.key >= static_cast<std::uint32_t>(GuestEnd::kReset) && request.key <= static_cast<std::uint32_t>(GuestEnd::kTripleFault);
+  if (request.operation == static_cast<std::uint32_t>(KvOperation::kEnd) && may_end) {
+    if (request.value == boot_count_) end_asked_ = static_cast<GuestEnd>(request.key);
+    return 0;
+  }
+
   KvReply reply{};
   const bool known = request.operation >= static_cast<std::uint32_t>(KvOperation::kGet) &&
                      request.operation <= static_cast<std::uint32_t>(KvOperation::kAdd);

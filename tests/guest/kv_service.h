@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "tests/guest/ip_stack.h"
 #include "tests/guest/kv_protocol.h"
@@ -25,6 +26,8 @@ class KvService final : public UdpService {
 
   std::uint64_t sequence() const { return sequence_; }
   std::uint64_t state_checksum() const { return checksum_; }
+  // A client told this boot to end, and so.
+  std::optional<GuestEnd> end_asked() const { return end_asked_; }
 
   // Mutations since the last take, at most kMaxMutations: the caller takes them before it offers the next datagram.
   static constexpr std::size_t kMaxMutations = 16;
@@ -42,6 +45,7 @@ class KvService final : public UdpService {
   KvReply reply_to(const KvRequest& request, KvStatus status, std::uint64_t value) const;
 
   std::uint32_t boot_count_ = 0;
+  std::optional<GuestEnd> end_asked_;
   std::uint64_t sequence_ = 0;
   std::uint64_t checksum_ = kKvInitialChecksum;
   std::array<std::uint64_t, kKvKeyCount> values_{};

@@ -11,6 +11,7 @@
 #include "tests/guest/log_writer.h"
 #include "tests/guest/net_device.h"
 #include "tests/guest/options.h"
+#include "tests/guest/power.h"
 #include "tests/guest/report.h"
 #include "tests/guest/service.h"
 #include "tests/guest/torture.h"
@@ -156,6 +157,8 @@ void plan_jobs(Arena& arena, std::uint32_t cpus) {
     ++published().loop_turns;
     const std::uint64_t seen = cpu.wakeups;
     const bool worked = service.serve_frames();
+    if (kv.end_asked()) end_guest(*kv.end_asked());
+    if (power_button_pressed(cpu)) end_guest(GuestEnd::kPowerOff);
     const std::uint64_t log_due = service.write_log();
     const std::uint64_t job_due = job.step();
     const std::uint64_t due = log_due < job_due ? log_due : job_due;
@@ -182,6 +185,7 @@ void plan_jobs(Arena& arena, std::uint32_t cpus) {
   kv.set_boot_count(boot_count);
   const FoundDevices found = find_devices();
   start_devices(found, cpu, boot_count);
+  listen_to_power_button(cpu);
   Arena arena{(image_end + 0x1f'ffff) & ~std::uint64_t{0x1f'ffff}, boot.ram_end < kMaxRamBytes ? boot.ram_end : kMaxRamBytes};
   plan_jobs(arena, page.cpu_count);
   page.state = static_cast<std::uint32_t>(GuestState::kRunning);

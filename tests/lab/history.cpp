@@ -31,7 +31,10 @@ class Judge {
       example("{}: refused with status {}", name(acknowledged), reply.status);
       return;
     }
-    if (boot_count_ == nullptr) boot_count_ = &reply.boot_count;
+    if (boot_count_ == nullptr) {
+      boot_count_ = &reply.boot_count;
+      findings_.boots = 1;
+    }
     if (reply.boot_count != *boot_count_) {
       ++findings_.contradicted;
       example("{}: answered by another boot of the guest ({} after {})", name(acknowledged), reply.boot_count, *boot_count_);
@@ -122,6 +125,8 @@ class Judge {
       case guest::KvOperation::kAdd:
         if (is_known) expected = before + request.value;
         break;
+      case guest::KvOperation::kEnd:
+        break;  // never answered, so never here
     }
     if (reply.value != expected) {
       ++findings_.contradicted;

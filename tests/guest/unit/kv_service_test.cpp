@@ -87,6 +87,26 @@ TEST(KvService, BadRequestsChangeNothing) {
   EXPECT_EQ(f.service->mutation_count(), 0U);
 }
 
+TEST(KvService, AnOrderToEndIsForOneBootAndIsNoExecution) {
+  KvFixture f;
+  const auto order = [&](std::uint32_t how, std::uint64_t boot) {
+    const KvRequest end{kKvRequestMagic, 0, 1, static_cast<std::uint32_t>(KvOperation::kEnd), how, boot};
+    unsigned char in[sizeof end];
+    unsigned char out[64];
+    std::memcpy(in, &end, sizeof end);
+    return f.service->answer(in, out);
+  };
+  EXPECT_EQ(order(static_cast<std::uint32_t>(GuestEnd::kReset), 76), 0U);
+  EXPECT_EQ(f.service->end_asked(), std::nullopt) << "another boot's";
+  EXPECT_EQ(order(0, 77), sizeof(KvReply)) << "a bad request";
+  EXPECT_EQ(order(4, 77), sizeof(KvReply));
+  EXPECT_EQ(f.service->end_asked(), std::nullopt);
+  EXPECT_EQ(order(static_cast<std::uint32_t>(GuestEnd::kTripleFault), 77), 0U);
+  EXPECT_EQ(f.service->end_asked(), GuestEnd::kTripleFault);
+  EXPECT_EQ(f.service->sequence(), 0U);
+  EXPECT_EQ(f.ask(request(0, 1, KvOperation::kGet, 0, 0)).sequence, 1U) << "it took no id";
+}
+
 TEST(KvService, SilentToWhatIsNoRequest) {
   KvFixture f;
   unsigned char out[64];
