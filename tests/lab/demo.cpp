@@ -14,12 +14,22 @@ constexpr Duration kProtectedDeadline = std::chrono::seconds{40};
 constexpr Duration kFinishDeadline = std::chrono::seconds{10};
 constexpr Duration kSettleDeadline = std::chrono::seconds{10};
 constexpr Duration kServiceDeadline = std::chrono::seconds{60};
+constexpr Duration kStartDeadline = std::chrono::seconds{10};
+
+bool names_the_end(Fault fault, const NodeStatus& status) {
+  const auto says = [&](const char* words) { return status.guest.find(words) != std::string::npos; };
+  if (fault == Fault::kGuestReboot) return says("the guest reset itself") && says("was rebooted");
+  if (fault == Fault::kGuestCrash) return says("the guest crashed (triple fault)") && says("was rebooted");
+  return !status.ended.empty() && says("the guest powered off") && says("it is not revived");
+}
 
 }  // namespace
 
 Result<Outcome> Demo::run() {
   auto pair_options = options_.pair;
   US_ASSIGN(pair_options.guest, service_->image());
+  pair_options.reboot_on_reset = options_.fault == Fault::kGuestReboot;
+  pair_options.reboot_on_crash = options_.fault == Fault::kGuestCrash;
   const Instant started_at = clock_.now();
   US_ASSIGN(pair_, LabPair::start(clock_, std::move(pair_options)));
   say_("lab: host-a, host-b, client and witness are up; host-a boots the guest");
@@ -54,7 +64,8 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
   outcome.fault = options_.fault;
   say_(fmt::format("fault: {}: {}", name_of(options_.fault), describe(options_.fault)));
   outcome.fault_at = clock_.now();
-  US_TRY(strike(options_.fault, *pair_, clock_));
+  US_TRY(strike(options_.fault, *pair_, *service_, clock_));
+  if (starts_afresh(options_.fault)) watch_the_end(outcome);
   if (options_.fault == Fault::kFreeze) {
     US_TRY(stay(here(options_.freeze), kills(options_.fault), &outcome));
     outcome.thawed_at = clock_.now();
@@ -62,6 +73,50 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
     say_(fmt::format("host-a wakes up after {:.0f} s", to_ms(here(options_.freeze)) / 1000));
   }
   return stay(here(options_.after), kills(options_.fault), &outcome);
+}
+
+// The guest's own end: both hosts name it, and where it stays over, nobody revives it before an operator starts it.
+void Demo::watch_the_end(Outcome& outcome) const {
+  outcome.ending.emplace();
+  wait_until_told(outcome);
+  for (const NodeId id : kBothNodes)
+    say_(fmt::format("{} says: {}", kHosts[static_cast<std::size_t>(id)], outcome.ending->told[static_cast<std::size_t>(id)]));
+  if (!stays_over(options_.fault)) return;
+  leave_alone(outcome);
+  const Instant started_at = clock_.now();
+  if (auto started = pair_->command(NodeId::kA, "start", kStartDeadline); !started) {
+    outcome.background = started.error().text();
+    return;
+  }
+  outcome.ending->started_at = started_at;
+  say_("understudy start on host-a: the guest is started again");
+  if (const auto again = pair_->wait_until_protected(here(kProtectedDeadline)); !again) outcome.background = again.error().text();
+}
+
+void Demo::wait_until_told(Outcome& outcome) const {
+  const Instant give_up_at = clock_.now() + here(kSettleDeadline);
+  const auto told = [&](NodeId id) -> std::string& { return outcome.ending->told[static_cast<std::size_t>(id)]; };
+  while (clock_.now() < give_up_at && (told(NodeId::kA).empty() || told(NodeId::kB).empty())) {
+    for (const NodeId id : kBothNodes) {
+      const auto status = pair_->status(id);
+      if (status && told(id).empty() && names_the_end(options_.fault, *status)) told(id) = status->guest;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  }
+}
+
+void Demo::leave_alone(Outcome& outcome) const {
+  const Instant until = clock_.now() + here(options_.over);
+  while (clock_.now() < until) {
+    for (const NodeId id : kBothNodes) {
+      const auto status = pair_->status(id);
+      const char* const role = id == NodeId::kA ? "primary" : "secondary";
+      if (outcome.ending->not_left_alone.empty() && (!status || status->role != role || status->ended.empty()))
+        outcome.ending->not_left_alone = fmt::format("while the guest was over, {} said: {}", kHosts[static_cast<std::size_t>(id)],
+                                                     status ? fmt::format("{}, {}", status->role, status->guest) : status.error().text());
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  }
 }
 
 // Lets time pass while everything is supposed to live. Before the fault a death ends the run; after it, it is part of the outcome.
@@ -77,7 +132,8 @@ Result<void> Demo::stay(Duration duration, std::optional<NodeId> struck, Outcome
   return {};
 }
 
-// Until one host says that it runs the guest and the other that it does not (where it lives: that it is fenced, if it was frozen).
+// Until one host says that it runs the guest and the other that it does not (where it lives: that it is fenced, if it was frozen), and a
+// guest that started afresh is protected again.
 void Demo::wait_until_settled(Outcome& outcome) const {
   const Instant give_up_at = clock_.now() + here(kSettleDeadline);
   do {
@@ -89,7 +145,8 @@ void Demo::wait_until_settled(Outcome& outcome) const {
     }
     const auto& host_a = outcome.statuses[static_cast<std::size_t>(NodeId::kA)];
     const bool woken_is_fenced = options_.fault != Fault::kFreeze || (host_a && host_a->role == "fenced");
-    if (survivor(outcome) && woken_is_fenced) return;
+    const bool protected_again = !starts_afresh(options_.fault) || (host_a && host_a->is_protected);
+    if (survivor(outcome) && woken_is_fenced && protected_again) return;
     std::this_thread::sleep_for(std::chrono::milliseconds{100});
   } while (clock_.now() < give_up_at);
 }

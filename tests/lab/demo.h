@@ -20,6 +20,7 @@ struct DemoOptions {
   Duration before = std::chrono::seconds{4};   // under load, before the fault
   Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
   Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
+  Duration over = std::chrono::seconds{4};     // how long a guest that is over is left so
 };
 
 class Demo {
@@ -36,6 +37,9 @@ class Demo {
  private:
   Result<void> stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const;
   Result<void> strike_and_watch(Outcome& outcome);
+  void watch_the_end(Outcome& outcome) const;
+  void wait_until_told(Outcome& outcome) const;
+  void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;
   // A duration as it is on the usual machine, on this one.
   Duration here(Duration usual) const { return usual * options_.pair.slowness; }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tests/guest/block_log.h"
@@ -14,6 +14,9 @@ namespace {
 
 // Words of a record's payload, as the guest's key-value service writes them.
 enum : std::size_t { kClient = 0, kId = 1, kOperation = 2, kKey = 3, kValue = 4, kSequence = 5, kChecksum = 6, kWords = 7 };
+
+// The boot, and the service's sequence in it, which is not the log's.
+using Execution = std::pair<std::uint32_t, std::uint64_t>;
 
 bool says(const guest::BlockLogRecord& record, const AcknowledgedReply& acknowledged) {
   const auto& [request, reply, sent, received] = acknowledged;
@@ -28,26 +31,30 @@ Result<DiskLogFindings> judge_disk_log(const std::filesystem::path& image, std::
                                        std::span<const AcknowledgedReply> replies) {
   std::ifstream file{image, std::ios::binary};
   if (!file) return Error::from_errno("read disk " + image.string());
-  std::unordered_map<std::uint64_t, guest::BlockLogRecord> by_sequence;  // the service's sequence, not the log's
+  std::map<Execution, guest::BlockLogRecord> by_execution;
   for (std::uint64_t slot = 0; slot < slots; ++slot) {
     guest::BlockLogRecord record;
     if (!file.read(reinterpret_cast<char*>(&record), sizeof record))
       return Error{ErrorCode::kCorrupt, "read disk " + image.string() + ": it ends before slot " + std::to_string(slot)};
-    if (guest::is_valid(record, slot, slots) && record.payload_words == kWords) by_sequence.emplace(record.payload[kSequence], record);
+    if (guest::is_valid(record, slot, slots) && record.payload_words == kWords)
+      by_execution.emplace(Execution{record.boot, record.payload[kSequence]}, record);
   }
 
   // The ring holds the newest changes; what it may have overwritten, with the records in flight, is not asked for.
-  std::map<std::uint64_t, const AcknowledgedReply*> changes;
+  std::vector<std::uint32_t> boots;                       // in the order in which they were heard of
+  std::map<Execution, const AcknowledgedReply*> changes;  // by place of the boot
   for (const auto& acknowledged : replies) {
+    const auto boot = std::ranges::find(boots, acknowledged.reply.boot_count) - boots.begin();
+    if (boot == std::ssize(boots)) boots.push_back(acknowledged.reply.boot_count);
     if (static_cast<guest::KvOperation>(acknowledged.request.operation) != guest::KvOperation::kGet)
-      changes[acknowledged.reply.sequence] = &acknowledged;
+      changes[{static_cast<std::uint32_t>(boot), acknowledged.reply.sequence}] = &acknowledged;
   }
   const std::uint64_t held = slots - std::min<std::uint64_t>(slots, guest::kLogMaxUnflushed);
   DiskLogFindings findings;
   for (auto change = changes.rbegin(); change != changes.rend() && findings.checked < held; ++change) {
     ++findings.checked;
-    const auto record = by_sequence.find(change->first);
-    if (record == by_sequence.end() || !says(record->second, *change->second)) ++findings.missing;
+    const auto record = by_execution.find({change->second->reply.boot_count, change->second->reply.sequence});
+    if (record == by_execution.end() || !says(record->second, *change->second)) ++findings.missing;
   }
   return findings;
 }

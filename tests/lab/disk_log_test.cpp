@@ -27,6 +27,7 @@ class DiskLog : public testing::Test {
       auto& record = slots[guest::slot_of(sequence, kSlots)];
       record = {};
       record.sequence = sequence;
+      record.boot = change.reply.boot_count;
       record.payload_words = 7;
       record.payload = {2, sequence, change.request.operation, 7, change.reply.value, sequence, change.reply.state_checksum};
       guest::seal(record);
@@ -69,6 +70,12 @@ TEST_F(DiskLog, ALostWriteIsFound) {
   replies_.push_back(replies_.back());
   replies_.back().reply.sequence = 21;
   EXPECT_EQ(judge().missing, 1U);
+}
+
+TEST_F(DiskLog, EachBootHasItsOwnSequences) {
+  write(20);
+  for (auto& reply : replies_) reply.reply.boot_count = 2;
+  EXPECT_EQ(judge().missing, 20U) << "the records are another boot's";
 }
 
 TEST_F(DiskLog, AnotherContentIsFound) {

@@ -12,17 +12,27 @@ struct Entry {
   const char* name;
   const char* description;
 };
-constexpr std::array<Entry, 5> kFaults{{
+constexpr std::array<Entry, 9> kFaults{{
     {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
     {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
     {Fault::kNic, "nic", "service NIC removed from host-a"},
     {Fault::kPartition, "partition", "replication link cut at host-a's port of the switch"},
     {Fault::kSwitchover, "switchover", "understudy switchover on host-a"},
+    {Fault::kGuestReboot, "guest-reboot", "the guest is told to reset itself"},
+    {Fault::kGuestCrash, "guest-crash", "the guest is told to crash, by a triple fault"},
+    {Fault::kGuestPowerOff, "guest-poweroff", "the guest is told to power off"},
+    {Fault::kPowerButton, "power-button", "understudy power-button on host-a"},
 }};
 
 constexpr Duration kCommandDeadline = std::chrono::seconds{5};
 
 }  // namespace
+
+std::vector<std::string> fault_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : kFaults) names.emplace_back(entry.name);
+  return names;
+}
 
 std::optional<Fault> fault_of(std::string_view name) {
   for (const auto& entry : kFaults) {
@@ -35,7 +45,10 @@ const char* name_of(Fault fault) { return kFaults[static_cast<std::size_t>(fault
 const char* describe(Fault fault) { return kFaults[static_cast<std::size_t>(fault)].description; }
 std::optional<NodeId> kills(Fault fault) { return fault == Fault::kKill ? std::optional{NodeId::kA} : std::nullopt; }
 
-Result<void> strike(Fault fault, LabPair& pair, const Clock& clock) {
+bool stays_over(Fault fault) { return fault == Fault::kGuestPowerOff || fault == Fault::kPowerButton; }
+bool starts_afresh(Fault fault) { return stays_over(fault) || fault == Fault::kGuestReboot || fault == Fault::kGuestCrash; }
+
+Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clock& clock) {
   switch (fault) {
     case Fault::kKill:
       pair.node(NodeId::kA).signal(SIGKILL);
@@ -55,6 +68,14 @@ Result<void> strike(Fault fault, LabPair& pair, const Clock& clock) {
       return {};
     case Fault::kSwitchover:
       return pair.command(NodeId::kA, "switchover", kCommandDeadline);
+    case Fault::kGuestReboot:
+      return service.end_guest(guest::GuestEnd::kReset);
+    case Fault::kGuestCrash:
+      return service.end_guest(guest::GuestEnd::kTripleFault);
+    case Fault::kGuestPowerOff:
+      return service.end_guest(guest::GuestEnd::kPowerOff);
+    case Fault::kPowerButton:
+      return pair.command(NodeId::kA, "power-button", kCommandDeadline);
   }
   return {};
 }

@@ -8,6 +8,7 @@
 
 #include "net/base/clock.h"
 #include "net/base/result.h"
+#include "tests/guest/kv_protocol.h"
 
 namespace understudy::lab {
 
@@ -35,6 +36,8 @@ class GuestService {
   virtual Result<void> start(const LabPair& pair, Duration deadline) = 0;
   // Requests answered so far.
   virtual std::uint64_t acknowledged() const = 0;
+  // Has the guest end itself, now that something was answered. kRefused: this guest can't be told.
+  virtual Result<void> end_guest(guest::GuestEnd how) = 0;
   // The clients read back what they wrote and stop; whatever is not answered within `deadline` stays unanswered.
   virtual void finish(Duration deadline) = 0;
   // After finish(), with the pair settled and the tap stopped: fills in what clients, wire and disk tell, and may end the guest. An error:

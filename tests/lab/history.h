@@ -28,13 +28,14 @@ struct HistoryFindings {
   std::uint64_t contradicted = 0;    // replies that cannot be true beside the others
   std::uint64_t executed_twice = 0;  // executions that no reply accounts for, or two for one request
   std::uint64_t last_sequence = 0;   // of the history that went on
+  std::uint64_t boots = 0;           // of the guest, that replies came from
   static constexpr std::size_t kMaxExamples = 8;
   std::vector<std::string> examples;  // the first findings, a sentence each
   bool clean() const { return lost == 0 && contradicted == 0 && executed_twice == 0; }
 };
 
 // `replies` in the order of their arrival, repeated ones included. `unanswered`: requests sent and never answered, each of which may have
-// been executed all the same.
+// been executed all the same. Of one boot: a reply from another is a contradiction (boots.h judges several).
 HistoryFindings judge_history(std::span<const AcknowledgedReply> replies, std::uint64_t unanswered);
 
 // When each request was answered first, in that order: a repeated reply is no further acknowledgement.

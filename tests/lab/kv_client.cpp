@@ -40,6 +40,7 @@ void KvClient::run() {
       reading_back_since_ = now;
       workload_.read_back();
     }
+    if (const auto how = end_order_.exchange(0); how != 0) workload_.end_guest(static_cast<guest::GuestEnd>(how));
     if (workload_.finished() || to_ns(now) >= give_up_at_ns) return;
     // A network that is down for the moment refuses a datagram; it is unanswered then, and repeated.
     workload_.pump(now, [&](const guest::KvRequest& request) {

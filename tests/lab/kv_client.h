@@ -26,6 +26,9 @@ class KvClient {
   // Requests answered so far. Any thread.
   std::uint64_t acknowledged() const { return acknowledged_.load(std::memory_order_relaxed); }
 
+  // Has the guest told to end itself: Workload::end_guest(). Once something was answered. Any thread.
+  void end_guest(guest::GuestEnd how) { end_order_ = static_cast<std::uint32_t>(how); }
+
   // Lets the workload read back and stops when all is answered, or after `deadline`. Afterwards workload() is the caller's.
   void finish(Duration deadline);
   const Workload& workload() const { return workload_; }
@@ -41,6 +44,7 @@ class KvClient {
   const UniqueFd socket_;
   std::atomic<std::uint64_t> acknowledged_{0};
   std::atomic<std::int64_t> give_up_at_ns_{INT64_MAX};  // finish() sets it
+  std::atomic<std::uint32_t> end_order_{0};             // a GuestEnd for the thread; 0: none
   Workload workload_;                                   // the thread's, until it is joined
   Instant reading_back_since_{};                        // the thread's, until it is joined
   std::thread thread_;

@@ -2,9 +2,11 @@
 
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "tests/lab/boots.h"
 #include "tests/lab/disk_log.h"
 #include "tests/lab/lab_pair.h"
 #include "tests/lab/outcome.h"
@@ -36,14 +38,21 @@ Result<void> KvGuest::start(const LabPair&, Duration) {
   return {};
 }
 
+Result<void> KvGuest::end_guest(guest::GuestEnd how) {
+  client_->end_guest(how);
+  return {};
+}
+
 Result<void> KvGuest::judge(const LabPair& pair, const WireTap& wire, Outcome& outcome) {
   const auto& workload = client_->workload();
   outcome.unanswered = workload.unanswered();
-  outcome.history = judge_history(workload.replies(), outcome.unanswered);
-  std::map<std::uint64_t, const guest::KvReply*> acknowledged;
-  for (const auto& reply : workload.replies()) acknowledged.emplace(reply.reply.sequence, &reply.reply);
+  outcome.history = starts_afresh(outcome.fault) ? judge_boots(workload.replies(), outcome.unanswered)
+                                                 : judge_history(workload.replies(), outcome.unanswered);
+  const auto execution = [](const guest::KvReply& reply) { return std::pair{reply.boot_count, reply.sequence}; };
+  std::map<std::pair<std::uint32_t, std::uint64_t>, const guest::KvReply*> acknowledged;
+  for (const auto& reply : workload.replies()) acknowledged.emplace(execution(reply.reply), &reply.reply);
   outcome.speakers = judge_speakers(wire.frames(), [&](const GuestFrame& frame) {
-    const auto found = frame.reply ? acknowledged.find(frame.reply->sequence) : acknowledged.end();
+    const auto found = frame.reply ? acknowledged.find(execution(*frame.reply)) : acknowledged.end();
     return found != acknowledged.end() && std::memcmp(found->second, &*frame.reply, sizeof *frame.reply) == 0;
   });
   summarize_replies(outcome, acknowledgement_times(workload.replies()), client_->reading_back_since());

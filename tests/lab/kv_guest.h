@@ -23,6 +23,7 @@ class KvGuest final : public GuestService {
   Result<GuestImage> image() const override;
   Result<void> start(const LabPair& pair, Duration deadline) override;
   std::uint64_t acknowledged() const override { return client_ ? client_->acknowledged() : 0; }
+  Result<void> end_guest(guest::GuestEnd how) override;
   void finish(Duration deadline) override { client_->finish(deadline); }
   Result<void> judge(const LabPair& pair, const WireTap& wire, Outcome& outcome) override;
 

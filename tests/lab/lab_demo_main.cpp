@@ -71,8 +71,7 @@ int dispatch(int argc, char** argv) {
   bool brief = false;
   DemoOptions options;
   GuestChoice guest;
-  app.add_option("--fault", fault_name, "what is done to host-a")
-      ->check(CLI::IsMember({"kill", "freeze", "nic", "partition", "switchover"}));
+  app.add_option("--fault", fault_name, "what is done to host-a, or to the guest")->check(CLI::IsMember(fault_names()));
   app.add_option("--json", json_file, "also write the report there, as JSON");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
@@ -92,7 +91,10 @@ int dispatch(int argc, char** argv) {
     options.before = std::chrono::milliseconds{1500};
     options.after = std::chrono::milliseconds{2500};
     options.freeze = std::chrono::seconds{3};
+    options.over = std::chrono::seconds{2};
   }
+  if (starts_afresh(options.fault) && guest.kind == "linux")
+    return fail("--fault " + fault_name + " is for the test guest, whose clients know one boot from the next: leave --guest linux out");
   const char* const folder = std::getenv("LAB_DIR");
   if (folder == nullptr) return fail("this program runs inside the lab: use deploy/demo, or tests/lab/lab run -- ...");
   options.pair.folder = folder;

@@ -92,9 +92,10 @@ std::string LabPair::configuration(NodeId id) const {
                                  id == NodeId::kA ? "primary" : "secondary");
   text += "[vm]\n";
   if (!options_.guest.initrd.empty()) text += fmt::format("initrd = \"{}\"\n", options_.guest.initrd.string());
-  // A guest that crashes is a checkpoint that was torn: it is not to hide behind a reboot.
-  text += fmt::format("kernel = \"{}\"\ncmdline = \"{}\"\nmemory_mib = {}\nvcpus = {}\non_reset = \"stop\"\non_crash = \"stop\"\n\n",
-                      options_.guest.kernel.string(), options_.guest.command_line, options_.guest.memory_mib, options_.vcpus);
+  text += fmt::format("kernel = \"{}\"\ncmdline = \"{}\"\nmemory_mib = {}\nvcpus = {}\n", options_.guest.kernel.string(),
+                      options_.guest.command_line, options_.guest.memory_mib, options_.vcpus);
+  text += fmt::format("on_reset = \"{}\"\non_crash = \"{}\"\n\n", options_.reboot_on_reset ? "reboot" : "stop",
+                      options_.reboot_on_crash ? "reboot" : "stop");
   text += fmt::format("[net]\ntap = \"tap-guest\"\nmac = \"{}\"\nguest_ip = \"{}\"\nservice_nic = \"svc0\"\n\n", kGuestMac.text(),
                       kGuestIp.text());
   text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));

@@ -32,6 +32,9 @@ class LabPair {
     std::filesystem::path folder;    // empty; for everything that the pair writes
     GuestImage guest;
     unsigned vcpus = 2;
+    // A guest that ends is a checkpoint that was torn, unless it was told to: it is not to hide behind a reboot.
+    bool reboot_on_reset = false;
+    bool reboot_on_crash = false;
     // The daemons' timing and the deadlines of `status` and `command` are multiplied by it: for a machine that is so many times slower than
     // the usual ones.
     unsigned slowness = 1;

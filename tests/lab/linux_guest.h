@@ -25,6 +25,7 @@ class LinuxGuest final : public GuestService {
   Result<GuestImage> image() const override;
   Result<void> start(const LabPair& pair, Duration deadline) override;
   std::uint64_t acknowledged() const override { return redis_ ? redis_->acknowledged() : 0; }
+  Result<void> end_guest(guest::GuestEnd how) override;
   void finish(Duration deadline) override;
   Result<void> judge(const LabPair& pair, const WireTap& wire, Outcome& outcome) override;
 

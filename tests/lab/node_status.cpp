@@ -66,6 +66,8 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
   status.role = fields.text("role");
   status.mode = fields.text("mode");
   status.reason = fields.text("reason");
+  status.guest = fields.text("guest");
+  status.ended = fields.text("ended");
   status.term = Term{fields.number("term")};
   status.committed_epoch = Epoch{fields.number("committedEpoch")};
   status.is_protected = fields.flag("protected");

@@ -22,6 +22,8 @@ struct NodeStatus {
   std::string role;
   std::string mode;
   std::string reason;
+  std::string guest;  // in a sentence
+  std::string ended;  // how it ended by itself; empty: it lives
   Term term;
   Epoch committed_epoch;
   bool is_protected = false;

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view kStatus = R"({
   "pair": "demo", "node": "b", "role": "solo", "mode": "solo", "term": 3, "epoch": 0, "committedEpoch": 812, "protected": false,
-  "reason": "took over: no heartbeat for 400 ms", "gate": {"mode": "open"}, "probes": [],
+  "reason": "took over: no heartbeat for 400 ms", "guest": "running", "ended": "", "gate": {"mode": "open"}, "probes": [],
   "last": {"pauseUs": 900, "dirtyPages": 21, "ackUs": 450, "pauseMedianUs": 880, "pauseP99Us": 1900},
   "timeline": [{"name": "detected", "monotonicNs": 123456789012345, "realtimeNs": 1700000000000000000, "term": 2, "text": "silence"}]})";
 
@@ -20,6 +20,8 @@ TEST(NodeStatus, IsRead) {
   EXPECT_EQ(status->term, Term{3});
   EXPECT_EQ(status->committed_epoch, Epoch{812});
   EXPECT_FALSE(status->is_protected);
+  EXPECT_EQ(status->guest, "running");
+  EXPECT_EQ(status->ended, "");
   EXPECT_EQ(status->pause_p99_us, 1900U);
   ASSERT_EQ(status->timeline.size(), 1U);
   EXPECT_EQ(status->timeline[0].at, Instant{Duration{123456789012345}});

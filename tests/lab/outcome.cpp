@@ -11,6 +11,26 @@ namespace {
 
 const std::optional<NodeStatus>& status_of(const Outcome& outcome, NodeId id) { return outcome.statuses[static_cast<std::size_t>(id)]; }
 
+// Of a run in which the guest ended and started afresh: it did so once, in place, under protection, and both hosts told of it.
+std::vector<std::string> shortcomings_of_ending(const Outcome& outcome) {
+  std::vector<std::string> found;
+  const auto against = [&](bool wrong, std::string sentence) {
+    if (wrong) found.push_back(std::move(sentence));
+  };
+  const GuestEnding ending = outcome.ending.value_or(GuestEnding{});
+  for (const NodeId id : kBothNodes)
+    against(ending.told[static_cast<std::size_t>(id)].empty(),
+            fmt::format("{}'s status did not name the guest's end", kHosts[static_cast<std::size_t>(id)]));
+  against(!ending.not_left_alone.empty(), ending.not_left_alone);
+  against(stays_over(outcome.fault) && !ending.started_at, "the guest was not started again");
+  against(outcome.history.boots != 2, fmt::format("{} boots of the guest answered, not two", outcome.history.boots));
+  against(outcome.speakers.hosts[1].frames > 0, "host-b took over a guest that had ended by itself");
+  const auto& host_a = status_of(outcome, NodeId::kA);
+  against(!host_a || !host_a->runs_the_guest(), "the guest is not on host-a any more");
+  against(!host_a || !host_a->is_protected, "the guest is not protected again");
+  return found;
+}
+
 }  // namespace
 
 std::optional<NodeId> survivor(const Outcome& outcome) {
@@ -51,8 +71,11 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   const auto last = survivor(outcome);
   against(!last, "not exactly one host says at the end that it runs the guest");
   if (last) {
-    against(outcome.fault != Fault::kPartition && *last != NodeId::kB, "host-b did not take over");
+    against(outcome.fault != Fault::kPartition && !starts_afresh(outcome.fault) && *last != NodeId::kB, "host-b did not take over");
     against(*last == NodeId::kB && !speakers.changed_at, "host-b says that it runs the guest, and sent nothing");
+  }
+  if (starts_afresh(outcome.fault)) {
+    for (auto& sentence : shortcomings_of_ending(outcome)) against(true, std::move(sentence));
   }
   if (outcome.fault == Fault::kSwitchover)
     against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");
@@ -69,6 +92,8 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
   std::vector<TimelineEntry> entries;
   entries.push_back({outcome.fault_at, "lab", "fault", describe(outcome.fault)});
   if (outcome.thawed_at) entries.push_back({*outcome.thawed_at, "lab", "woken", "SIGCONT to understudyd on host-a"});
+  if (outcome.ending && outcome.ending->started_at)
+    entries.push_back({*outcome.ending->started_at, "lab", "start", "understudy start on host-a"});
   for (const NodeId id : kBothNodes) {
     if (!status_of(outcome, id)) continue;
     for (const auto& moment : status_of(outcome, id)->timeline) {

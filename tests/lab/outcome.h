@@ -27,6 +27,14 @@ struct TimelineEntry {
   std::string text;
 };
 
+// Of a run in which the guest ends and starts afresh.
+struct GuestEnding {
+  // What each host's status said of it, by NodeId, as soon as that named the end (and, where the guest stays over, that it is not revived).
+  std::array<std::string, 2> told;
+  std::string not_left_alone;         // what a host did about a guest that was over, a sentence; empty: nothing
+  std::optional<Instant> started_at;  // `understudy start`; nullopt: it was not needed, or not to be had
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   Instant fault_at;
@@ -46,6 +54,7 @@ struct Outcome {
   std::uint64_t log_records_missing = 0;              // acknowledged changes that are not on the disk of the host that runs the guest
   std::uint64_t log_records_checked = 0;
   std::optional<LinuxFindings> linux_guest;  // of a Linux guest
+  std::optional<GuestEnding> ending;         // of a guest that started afresh
   std::string background;                    // what else went wrong, a sentence; empty: nothing
 };
 

@@ -27,6 +27,13 @@ Outcome good(Fault fault) {
   outcome.speakers.changed_at = at_ms(1500);
   outcome.statuses[1] = node("solo");
   if (fault != Fault::kKill) outcome.statuses[0] = node("fenced");
+  if (!starts_afresh(fault)) return outcome;
+  outcome.speakers.changed_at.reset();
+  outcome.statuses = {node("primary"), node("secondary")};
+  outcome.statuses[0]->is_protected = true;
+  outcome.history.boots = 2;
+  outcome.ending = GuestEnding{.told = {"running; it was rebooted", "warm; it was rebooted"}, .not_left_alone = "", .started_at = {}};
+  if (stays_over(fault)) outcome.ending->started_at = at_ms(5000);
   return outcome;
 }
 
@@ -68,6 +75,19 @@ const Case kCases[] = {
      "did not take over"},
     {"silent_successor", Fault::kKill, [](Outcome& o) { o.speakers.changed_at.reset(); }, "sent nothing"},
     {"woken_not_fenced", Fault::kFreeze, [](Outcome& o) { o.statuses[0] = node("secondary"); }, "not fenced"},
+    {"not_told", Fault::kGuestReboot, [](Outcome& o) { o.ending->told[1].clear(); }, "host-b's status did not name the guest's end"},
+    {"revived", Fault::kGuestPowerOff, [](Outcome& o) { o.ending->not_left_alone = "host-b said: solo"; }, "host-b said: solo"},
+    {"not_started", Fault::kPowerButton, [](Outcome& o) { o.ending->started_at.reset(); }, "not started again"},
+    {"one_boot", Fault::kGuestCrash, [](Outcome& o) { o.history.boots = 1; }, "1 boots of the guest answered"},
+    {"three_boots", Fault::kGuestReboot, [](Outcome& o) { o.history.boots = 3; }, "3 boots of the guest answered"},
+    {"successor_spoke", Fault::kGuestReboot, [](Outcome& o) { o.speakers.hosts[1].frames = 1; }, "host-b took over"},
+    {"moved", Fault::kGuestCrash,
+     [](Outcome& o) {
+       o.statuses = {node("fenced"), node("solo")};
+     },
+     "not on host-a any more"},
+    {"not_protected_again", Fault::kGuestPowerOff, [](Outcome& o) { o.statuses[0]->is_protected = false; }, "not protected again"},
+    {"disk_of_a_boot", Fault::kGuestReboot, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
     {"nothing_after_waking", Fault::kFreeze, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
 };
 INSTANTIATE_TEST_SUITE_P(All, Shortcoming, testing::ValuesIn(kCases), [](const auto& one) { return std::string{one.param.name}; });
@@ -168,6 +188,26 @@ TEST(Outcome, WithoutAChangeOfHostsTheServiceIsBackAfterTheLongestSilence) {
   const AcknowledgedReply replies[] = {reply(1, 990), reply(2, 1005), reply(3, 1300), reply(4, 1310)};
   summarize_replies(outcome, acknowledgement_times(replies), at_ms(5000));
   EXPECT_EQ(outcome.first_reply_after, at_ms(1300));
+}
+
+TEST(Outcome, AStartAfreshIsReportedAsWhatItIs) {
+  auto outcome = good(Fault::kGuestPowerOff);
+  outcome.ending->told[1] = "the guest powered off at noon";
+  const auto text = report_as_text(outcome);
+  EXPECT_THAT(text, testing::HasSubstr("verdict: GOOD: guest-poweroff: the guest started afresh on host-a"));
+  EXPECT_THAT(text, testing::HasSubstr("host-b told      the guest powered off at noon"));
+  EXPECT_THAT(text, testing::HasSubstr("understudy start on host-a"));
+  EXPECT_THAT(report_as_json(outcome),
+              testing::AllOf(testing::HasSubstr("\"ending\": {\"boots\": 2"), testing::HasSubstr("\"startedAfterMs\": 4000.000")));
+}
+
+TEST(Fault, EachHasItsName) {
+  for (const auto& name : fault_names()) {
+    const auto fault = fault_of(name);
+    ASSERT_TRUE(fault.has_value()) << name;
+    EXPECT_EQ(name_of(*fault), name);
+  }
+  EXPECT_EQ(fault_of("bad luck"), std::nullopt);
 }
 
 TEST(Outcome, TheTimelineIsInOrderAndStartsAtTheFault) {

@@ -63,6 +63,29 @@ std::string linux_as_json(const LinuxFindings& findings) {
       findings.kernel_log.complaints.size());
 }
 
+std::string ending_as_text(const Outcome& outcome) {
+  std::string text = fmt::format("  boots            {} that answered\n", outcome.history.boots);
+  for (const NodeId id : kBothNodes) {
+    const auto& told = outcome.ending->told[static_cast<std::size_t>(id)];
+    text += fmt::format("  {} told      {}\n", kHosts[static_cast<std::size_t>(id)], told.empty() ? "nothing of the end" : told);
+  }
+  return text;
+}
+
+std::string ending_as_json(const Outcome& outcome) {
+  const auto& ending = *outcome.ending;
+  return fmt::format("  \"ending\": {{\"boots\": {}, \"toldByA\": {}, \"toldByB\": {}, \"leftAlone\": {}, \"startedAfterMs\": {}}},\n",
+                     outcome.history.boots, json_text(ending.told[0]), json_text(ending.told[1]), ending.not_left_alone.empty(),
+                     optional_ms(ending.started_at ? std::optional{ms_after_fault(outcome, *ending.started_at)} : std::nullopt));
+}
+
+std::string verdict_when_good(const Outcome& outcome) {
+  if (starts_afresh(outcome.fault))
+    return "the guest started afresh on host-a, protected as before; nothing acknowledged is missing on its disk, and nobody took it over";
+  return fmt::format("the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered",
+                     kHosts[static_cast<std::size_t>(*survivor(outcome))]);
+}
+
 }  // namespace
 
 std::string report_as_text(const Outcome& outcome) {
@@ -77,6 +100,7 @@ std::string report_as_text(const Outcome& outcome) {
   text += fmt::format("  on the disk      {} of {} acknowledged changes\n", outcome.log_records_checked - outcome.log_records_missing,
                       outcome.log_records_checked);
   if (outcome.linux_guest) text += linux_as_text(*outcome.linux_guest);
+  if (outcome.ending) text += ending_as_text(outcome);
   text += fmt::format("  longest silence  {:.0f} ms, as the client saw it\n", to_ms(outcome.longest_silence));
   const auto& hosts = outcome.speakers.hosts;
   text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,
@@ -92,11 +116,8 @@ std::string report_as_text(const Outcome& outcome) {
   const auto against = shortcomings(outcome);
   for (const auto& sentence : against) text += fmt::format("  against it: {}\n", sentence);
 
-  const auto last = survivor(outcome);
   if (against.empty())
-    text += fmt::format(
-        "verdict: GOOD: {}: the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered\n",
-        name_of(outcome.fault), kHosts[static_cast<std::size_t>(*last)]);
+    text += fmt::format("verdict: GOOD: {}: {}\n", name_of(outcome.fault), verdict_when_good(outcome));
   else
     text += fmt::format("verdict: BAD: {}: {}\n", name_of(outcome.fault), against.front());
   return text;
@@ -119,7 +140,7 @@ std::string report_as_json(const Outcome& outcome) {
       "  \"lost\": {}, \"contradicted\": {}, \"executedTwice\": {},\n"
       "  \"disk\": {{\"checked\": {}, \"missing\": {}}},\n"
       "  \"wire\": {{\"hostA\": {}, \"hostB\": {}, \"late\": {}, \"lateCommitted\": {}, \"missed\": {}}},\n"
-      "{}"
+      "{}{}"
       "  \"longestSilenceMs\": {:.3f},\n"
       "  \"faultToDetectedMs\": {}, \"faultToFirstPacketMs\": {}, \"restoreToFirstInstructionMs\": {},\n"
       "  \"timeline\": [{}\n  ]\n}}\n",
@@ -127,9 +148,9 @@ std::string report_as_json(const Outcome& outcome) {
       outcome.acknowledged_before, outcome.acknowledged_after, outcome.unanswered, history.lost, history.contradicted,
       history.executed_twice, outcome.log_records_checked, outcome.log_records_missing, speakers.hosts[0].frames, speakers.hosts[1].frames,
       speakers.late, speakers.late_committed, outcome.frames_missed,
-      outcome.linux_guest ? linux_as_json(*outcome.linux_guest) : std::string{}, to_ms(outcome.longest_silence),
-      optional_ms(between_ms(outcome, "fault", "detected")), optional_ms(between_ms(outcome, "fault", "first packet")),
-      optional_ms(between_ms(outcome, "granted", "first-instruction")), events);
+      outcome.linux_guest ? linux_as_json(*outcome.linux_guest) : std::string{}, outcome.ending ? ending_as_json(outcome) : std::string{},
+      to_ms(outcome.longest_silence), optional_ms(between_ms(outcome, "fault", "detected")),
+      optional_ms(between_ms(outcome, "fault", "first packet")), optional_ms(between_ms(outcome, "granted", "first-instruction")), events);
 }
 
 }  // namespace understudy::lab

@@ -14,6 +14,10 @@ Workload::Workload(const Options& options) : options_{options}, random_state_{op
 }
 
 void Workload::pump(Instant now, const std::function<void(const guest::KvRequest&)>& send) {
+  if (end_order_ && now >= end_order_->due) {
+    end_order_->due = now + options_.retry_after;
+    send(end_order_->request);
+  }
   for (auto& [key, pending] : pending_) {
     if (now - pending.last_sent_at < options_.retry_after) continue;
     pending.last_sent_at = now;
@@ -73,6 +77,7 @@ std::uint64_t Workload::random() {
 Instant Workload::next_due() const {
   Instant next = Instant::max();
   for (const auto& [key, pending] : pending_) next = std::min(next, pending.last_sent_at + options_.retry_after);
+  if (end_order_) next = std::min(next, end_order_->due);
   if (options_.pace != Duration{} && pending_.size() < std::size_t{options_.clients} * options_.window) next = std::min(next, next_turn_);
   return next;
 }
@@ -82,6 +87,7 @@ bool Workload::take(std::span<const std::byte> datagram, Instant now) {
   if (datagram.size() != sizeof reply) return false;
   std::memcpy(&reply, datagram.data(), sizeof reply);
   if (reply.magic != guest::kKvReplyMagic) return false;
+  if (end_order_ && reply.boot_count != end_order_->request.value) end_order_.reset();
   const Key key{reply.client, reply.id};
   if (const auto pending = pending_.find(key); pending != pending_.end()) {
     answered_at_.emplace(key, replies_.size());
@@ -98,6 +104,17 @@ bool Workload::take(std::span<const std::byte> datagram, Instant now) {
   repeated.received_at = now;
   replies_.push_back(repeated);
   return true;
+}
+
+void Workload::end_guest(guest::GuestEnd how) {
+  US_CHECK(!replies_.empty());
+  end_order_ = EndOrder{.request = {.magic = guest::kKvRequestMagic,
+                                    .client = 0,
+                                    .id = 1,
+                                    .operation = static_cast<std::uint32_t>(guest::KvOperation::kEnd),
+                                    .key = static_cast<std::uint32_t>(how),
+                                    .value = replies_.back().reply.boot_count},
+                        .due = {}};
 }
 
 void Workload::read_back() {

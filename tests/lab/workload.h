@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <utility>
@@ -38,6 +39,9 @@ class Workload {
   // A datagram from the guest. False: not a reply to a request of ours.
   bool take(std::span<const std::byte> datagram, Instant now);
 
+  // Tells the boot that answered last to end itself so, again and again until another boot answers. Once something was answered.
+  void end_guest(guest::GuestEnd how);
+
   // No further changes: each key that was touched is read once more, then no request follows.
   void read_back();
   // Everything is read back and answered.
@@ -58,6 +62,10 @@ class Workload {
     std::uint64_t next_id = 1;
     std::uint32_t unanswered = 0;
   };
+  struct EndOrder {
+    guest::KvRequest request;
+    Instant due;
+  };
   bool has_room(std::uint32_t client) const;
   bool take_turn(Instant now);
   guest::KvRequest next_request(std::uint32_t client);
@@ -70,6 +78,7 @@ class Workload {
   std::map<Key, std::size_t> answered_at_;  // index into replies_ of the first reply
   std::vector<AcknowledgedReply> replies_;
   std::set<std::uint32_t> touched_;
+  std::optional<EndOrder> end_order_;
   bool reading_back_ = false;
   std::vector<std::uint32_t> to_read_;
   Instant next_turn_ = Instant::min();  // of a new request

@@ -17,12 +17,12 @@ std::vector<guest::KvRequest> pump(Workload& workload, Instant now) {
   return sent;
 }
 
-bool answer(Workload& workload, const guest::KvRequest& request, Instant now) {
+bool answer(Workload& workload, const guest::KvRequest& request, Instant now, std::uint32_t boot = 1) {
   const guest::KvReply reply{.magic = guest::kKvReplyMagic,
                              .client = request.client,
                              .id = request.id,
                              .status = 0,
-                             .boot_count = 1,
+                             .boot_count = boot,
                              .value = 0,
                              .sequence = 1,
                              .state_checksum = 0};
@@ -83,6 +83,31 @@ TEST(Workload, KeepsRepeatedRepliesForTheJudgeAndRefusesStrangeOnes) {
   strange.client = 9'999;
   EXPECT_FALSE(answer(workload, strange, at_ms(3)));
   EXPECT_FALSE(workload.take({}, at_ms(3)));
+}
+
+TEST(Workload, TellsOneBootToEndUntilAnotherAnswers) {
+  Workload workload{{.clients = 1, .window = 1, .retry_after = std::chrono::milliseconds{50}}};
+  const auto sent = pump(workload, at_ms(0));
+  ASSERT_TRUE(answer(workload, sent[0], at_ms(1), 7));
+  workload.end_guest(guest::GuestEnd::kPowerOff);
+  const auto orders = [&](std::int64_t ms) {
+    std::vector<guest::KvRequest> found;
+    for (const auto& request : pump(workload, at_ms(ms))) {
+      if (request.operation == static_cast<std::uint32_t>(guest::KvOperation::kEnd)) found.push_back(request);
+    }
+    return found;
+  };
+  const auto first = orders(10);
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_EQ(first[0].key, static_cast<std::uint32_t>(guest::GuestEnd::kPowerOff));
+  EXPECT_EQ(first[0].value, 7U);
+  EXPECT_TRUE(orders(59).empty());
+  EXPECT_EQ(workload.next_due(), at_ms(60));
+  EXPECT_EQ(orders(60).size(), 1U);
+  answer(workload, sent[0], at_ms(61), 7);
+  EXPECT_EQ(orders(110).size(), 1U) << "a reply of the boot that is to end";
+  answer(workload, sent[0], at_ms(120), 8);
+  EXPECT_TRUE(orders(500).empty());
 }
 
 TEST(Workload, ReadsBackEachTouchedKeyOnceAndFinishes) {
