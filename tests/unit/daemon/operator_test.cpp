@@ -99,6 +99,20 @@ TEST_F(OperatorSocketTest, ARequestIsAnsweredLaterOnTheSameLoop) {
   EXPECT_EQ(sentence, "node a has the guest");
 }
 
+TEST_F(OperatorSocketTest, EachCommandArrivesAsItWasAsked) {
+  using Command = schema::OperatorRequest::Command;
+  std::optional<Command> heard;
+  ASSERT_TRUE(serve([&](const OperatorCall& call, OperatorServer::Answer answer) {
+    heard = call.command;
+    answer({.ok = true, .sentence = "", .status = {}});
+  }));
+  for (const Command command : {Command::STATUS, Command::SWITCHOVER, Command::TAKEOVER, Command::CONSOLE, Command::BALLOON, Command::START,
+                                Command::POWER_BUTTON}) {
+    ASSERT_TRUE(ask_daemon(path_, command, kLong, [](schema::OperatorReply::Reader) {}));
+    EXPECT_EQ(heard, command);
+  }
+}
+
 TEST_F(OperatorSocketTest, MalformedRequestsAreAnsweredOrIgnoredAndTheSocketLives) {
   ASSERT_TRUE(serve([](const OperatorCall&, OperatorServer::Answer answer) { answer({.ok = true, .sentence = "fine", .status = {}}); }));
   {

@@ -1,0 +1,189 @@
+// An operator's wishes for a running guest: carried to its side where it runs, and refused with a sentence where it does not.
+#include "failover/daemon/node_runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/bounds.h"
+#include "tests/support/fake_link.h"
+
+namespace understudy {
+namespace {
+
+using schema::OperatorRequest;
+using testing::HasSubstr;
+
+constexpr NodeIncarnation kSelf{NodeId::kB, Incarnation{202}};
+constexpr NodeIncarnation kPeer{NodeId::kA, Incarnation{101}};
+
+// Answers the latest question when the test says so.
+class SlowArbiter final : public Arbiter {
+ public:
+  void read(Callback done) override { asked_ = std::move(done); }
+  void propose(const Proposal& proposal, Callback done) override {
+    request_ = proposal.request;
+    asked_ = std::move(done);
+  }
+  void answer(std::optional<ArbiterRecord> record, bool granted = false) {
+    ASSERT_TRUE(asked_);
+    std::exchange(asked_, nullptr)(ArbiterAnswer{granted, std::move(record), StoreId{1}, ""});
+  }
+  void grant() { answer(ArbiterRecord{Term{1}, PairMode::kSolo, kSelf, {kSelf}, request_}, true); }
+
+ private:
+  Callback asked_;
+  RequestId request_;
+};
+
+// A guest's side without a guest: it answers what it was told to.
+class NoGuest final : public GuestHost {
+ public:
+  void carry_out(const action::BootGuest&) override {}
+  void carry_out(const action::TakeOver&) override {}
+  void carry_out(const action::FinishGuest&) override {}
+  void carry_out(const action::ResumeGuest&) override {}
+  void carry_out(const action::RestartGuest&) override {}
+  void carry_out(const action::RecoverGuest&) override {}
+  void carry_out(const action::StopGuest&) override {}
+  void carry_out(const action::StartSession&) override {}
+  void carry_out(const action::RaiseSessionTerm&) override {}
+  void carry_out(const action::StopSession&) override {}
+  void carry_out(const action::AcceptSessions&) override {}
+  void carry_out(const action::RefuseSessions&) override {}
+  void carry_out(const action::SetGate&) override {}
+  void carry_out(const action::AnnounceAddress&) override {}
+  void promise(Term) override {}
+  std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
+  void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override { taken(input.size()); }
+  void balloon(std::optional<std::uint64_t> target, std::function<void(const Result<BalloonBytes>&)> told) override {
+    told(BalloonBytes{target.value_or(0), 0});
+  }
+  void press_power_button(std::function<void(const Result<bool>&)> told) override {
+    ++presses;
+    told(listens);
+  }
+  GuestNumbers numbers() const override { return {}; }
+
+  int presses = 0;
+  Result<bool> listens = true;
+
+ private:
+  const std::shared_ptr<ConsoleBacklog> console_ = std::make_shared<ConsoleBacklog>();
+};
+
+// No answer is waited for: the test says what the store did.
+class LazyStore final : public EpochStore {
+ public:
+  Result<void> put_identity(const NodeIdentity&) override { return {}; }
+  Result<void> put_term(Term) override { return {}; }
+  Result<void> put_promise(Term) override { return {}; }
+  Result<void> put_end(const std::string&) override { return {}; }
+  Result<void> put_committed(CommittedEpoch) override { return {}; }
+  Result<std::optional<NodeIdentity>> identity() const override { return std::optional<NodeIdentity>{}; }
+  Result<Term> term() const override { return Term{}; }
+  Result<Term> promise() const override { return Term{}; }
+  Result<CommittedEpoch> committed() const override { return CommittedEpoch{}; }
+  Result<std::string> end() const override { return std::string{}; }
+};
+
+// Node b. Its loop does not run: everything happens within the calls.
+class NodeRunnerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto loop = EventLoop::create(clock_);
+    ASSERT_TRUE(loop);
+    loop_ = std::move(*loop);
+    auto store = StoreThread::start(std::make_unique<LazyStore>(), *loop_, clock_, kLong);
+    ASSERT_TRUE(store);
+    store_ = std::move(*store);
+    config_.pair = {.name = "shop", .id = pair_id_of("shop"), .node = kSelf.node};
+  }
+  void start(bool as_primary) {
+    NodeConfig node;
+    node.node = kSelf.node;
+    node.starts_as_primary = as_primary;
+    node.alone = as_primary;
+    runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
+                                                                    .loop = *loop_,
+                                                                    .heartbeats = link_,
+                                                                    .arbiter = arbiter_,
+                                                                    .store = *store_,
+                                                                    .guest = guest_,
+                                                                    .timeline = timeline_},
+                                           node);
+    runner_->start({.self = kSelf, .term = {}, .promise = {}, .committed = {}});
+  }
+  void run_the_guest() {
+    start(true);
+    arbiter_.answer(std::nullopt);
+    arbiter_.grant();
+    runner_->feed(input::TermPersisted{Term{1}});
+    runner_->feed(input::GuestRunning{Term{1}});
+  }
+  OperatorAnswer ask(OperatorRequest::Command command) {
+    std::optional<OperatorAnswer> given;
+    runner_->serve(command, [&](const OperatorAnswer& answer) { given = answer; });
+    EXPECT_TRUE(given.has_value()) << "answered at once";
+    return given.value_or(OperatorAnswer{});
+  }
+
+  const MonotonicClock clock_;
+  DaemonConfig config_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<StoreThread> store_;
+  fake::FakeLink link_;
+  SlowArbiter arbiter_;
+  NoGuest guest_;
+  Timeline timeline_{clock_};
+  std::unique_ptr<NodeRunner> runner_;
+};
+
+TEST_F(NodeRunnerTest, ThePowerButtonIsPressedWhereTheGuestRuns) {
+  run_the_guest();
+  const auto pressed = ask(OperatorRequest::Command::POWER_BUTTON);
+  EXPECT_TRUE(pressed.ok) << pressed.sentence;
+  EXPECT_THAT(pressed.sentence, HasSubstr("power button was pressed; `understudy status` tells"));
+  EXPECT_EQ(pressed.status.role, "solo");
+  guest_.listens = false;
+  EXPECT_THAT(ask(OperatorRequest::Command::POWER_BUTTON).sentence, HasSubstr("does not listen to it"));
+  guest_.listens = Error{ErrorCode::kUnavailable, "no machine runs here"};
+  const auto refused = ask(OperatorRequest::Command::POWER_BUTTON);
+  EXPECT_FALSE(refused.ok);
+  EXPECT_EQ(refused.sentence, "no machine runs here");
+  EXPECT_EQ(guest_.presses, 3);
+}
+
+constexpr OperatorRequest::Command kOfARunningGuest[] = {OperatorRequest::Command::POWER_BUTTON, OperatorRequest::Command::CONSOLE,
+                                                         OperatorRequest::Command::BALLOON};
+
+TEST_F(NodeRunnerTest, AGuestThatIsOverIsNotAskedForAnything) {
+  run_the_guest();
+  runner_->feed(input::GuestStopped{"the guest powered off at noon"});
+  for (const auto command : kOfARunningGuest) {
+    const auto refused = ask(command);
+    EXPECT_FALSE(refused.ok);
+    EXPECT_EQ(refused.sentence, "node b is solo: the guest does not run: the guest powered off at noon");
+  }
+  EXPECT_EQ(guest_.presses, 0);
+}
+
+TEST_F(NodeRunnerTest, ANodeThatIsNotTheHolderSaysWhoIs) {
+  start(false);
+  EXPECT_EQ(ask(OperatorRequest::Command::POWER_BUTTON).sentence, "node b is starting: the guest does not run here");
+  Heartbeat beat;
+  beat.sender = kPeer;
+  beat.sequence = 1;
+  beat.role = Role::kPrimary;
+  beat.term = Term{2};
+  runner_->feed(input::HeartbeatReceived{beat});
+  arbiter_.answer(ArbiterRecord{Term{2}, PairMode::kSolo, kPeer, {kPeer}, RequestId{1}});
+  for (const auto command : kOfARunningGuest) {
+    const auto refused = ask(command);
+    EXPECT_FALSE(refused.ok);
+    EXPECT_EQ(refused.sentence, "node b is secondary: the guest does not run here but on node a; ask there");
+  }
+  EXPECT_EQ(guest_.presses, 0);
+}
+
+}  // namespace
+}  // namespace understudy
