@@ -1,5 +1,7 @@
 #include "guest_side_fixture.h"
 
+#include <gtest/gtest.h>
+
 #include "net/base/check.h"
 #include "tests/support/fake_port.h"
 
