@@ -103,6 +103,8 @@ void Node::on(const input::ArbiterAnswered& in) {
   if (!proposal_) {
     if (goal_ == Goal::kRead) return drop_goal();
     if (stage_ == Stage::kPromising) return;  // on(PromisePersisted) goes on with the record as it then stands
+    // Overtaken by what is known already (learn() left it out): the next answer tells.
+    if (in.answer.record && in.answer.record != record_) return;
     if (in.answer.record) return go_on_reading(*in.answer.record);
     return candidacy_failed("the arbiter has no record of this pair");
   }

@@ -90,6 +90,33 @@ TEST_F(NodeTakeover, TheRecordMayMoveOnBeforeTheProposal) {
   EXPECT_EQ(bench.proposal.expected_term, Term{4});
 }
 
+// The primary goes on alone while its secondary, to whom no epochs come either, asks for the record: the answer from before is old news.
+TEST(NodeFirstTakeover, AnAnswerOvertakenByThePrimarysWordIsNoGround) {
+  NodeBench bench{NodeId::kB};
+  bench.saying.role = Role::kPrimary;
+  bench.saying.term = Term{2};
+  bench.start();
+  bench.hear();
+  bench.answer(std::nullopt);  // a new pair: this node has seen no record yet
+  ASSERT_EQ(bench.status().role, Role::kSecondary);
+  bench.feed(input::SessionUp{Session{9}, Term{2}, bench.peer_incarnation});
+  bench.feed(input::ImageOverwritten{});
+  bench.feed(input::EpochCommitted{Session{9}, {Term{2}, Epoch{5}}});
+  bench.persist(Term{2});
+  bench.all.clear();
+  bench.run(1600);
+  ASSERT_TRUE(bench.ever<action::ReadArbiter>()) << bench.status().why;
+  bench.saying.role = Role::kSolo;
+  bench.saying.term = Term{3};
+  bench.hear();
+  bench.answer(NodeBench::record(Term{2}, bench.peer(), {bench.peer(), bench.self()}));
+  EXPECT_FALSE(bench.ever<action::PersistPromise>());
+  bench.run(100);
+  bench.answer(NodeBench::record(Term{3}, bench.peer(), {bench.peer()}));
+  EXPECT_FALSE(bench.ever<action::PersistPromise>());
+  EXPECT_THAT(bench.status().why, HasSubstr("not eligible"));
+}
+
 TEST_F(NodeTakeover, AnOverwrittenImageIsNoCandidate) {
   until_promise();
   bench.feed(input::ImageOverwritten{});
