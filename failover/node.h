@@ -84,6 +84,10 @@ class Node {
   NodeStatus status() const;
   const NodeConfig& config() const { return config_; }
 
+  // All that decides how the node goes on, field by field: see node_state.h, which defines it.
+  template <class Visitor>
+  void visit_state(Visitor&& visit) const;
+
  private:
   // What the node wants of the arbiter. Beyond kRead, a goal whose proposal was sent is pursued until the record settles it.
   enum class Goal : std::uint8_t { kNone, kRead, kBootstrap, kTakeover, kSwitchover, kSolo, kReprotect, kRenew };

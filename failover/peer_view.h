@@ -41,6 +41,23 @@ class PeerView {
   void note_contact(Instant now) { contact_at_ = std::max(contact_at_, now); }
   void start_watching(Instant now) { alive_at_ = contact_at_ = now; }
 
+  // All that decides how the view goes on: see node_state.h. Of the heartbeats sent, only those above echoed() can still be dated.
+  template <class Visitor>
+  void visit_state(Instant now, Visitor&& visit) const {
+    visit(heard_.incarnation);
+    visit(heard_.sequence);
+    visit(known_);
+    if (known_) visit(last_);
+    visit(now - alive_at_);
+    visit(now - contact_at_);
+    visit(echoed_);
+    for (const Sent& sent : sent_) {
+      if (sent.sequence <= echoed_) continue;
+      visit(sent.sequence);
+      visit(now - sent.at);
+    }
+  }
+
  private:
   struct Sent {
     std::uint64_t sequence = 0;
