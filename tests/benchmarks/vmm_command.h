@@ -1,0 +1,30 @@
+// The two VMMs' command lines for the same guest. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/benchmarks/comparison.h"
+
+namespace understudy::bench {
+
+struct GuestSettings {
+  std::string kernel;
+  std::string initrd;  // empty: none, and the kernel is the tiny one
+  unsigned vcpus = 1;
+  std::uint64_t memory_mib = 256;
+  std::string tap;
+  std::string mac;
+  std::string guest_ip;
+  std::string disk;
+  bool direct = true;  // the disk's file takes O_DIRECT
+};
+
+// `machine`: understudy-bench-machine's path. Console on standard output, in both.
+std::vector<std::string> understudy_command(const std::string& machine, const GuestSettings& guest);
+// `qemu`: qemu-system-x86_64's name or path. A microvm without ACPI, modern virtio-mmio devices, the tap in QEMU itself (no vhost), the
+// disk by io_uring.
+std::vector<std::string> qemu_command(const std::string& qemu, const GuestSettings& guest);
+
+}  // namespace understudy::bench
