@@ -24,13 +24,14 @@ Result<void> Machine::boot() {
   const auto& config = parts_->config;
   const auto& devices = *parts_->devices;
   const std::string device_parameters = config.virtio_on_command_line ? devices.kernel_command_line() : "";
-  US_ASSIGN(const BootEntry entry, load_guest({.kernel_path = config.kernel_path,
-                                               .initrd_path = config.initrd_path,
-                                               .command_line = config.command_line + parts_->feature_parameters + device_parameters,
-                                               .protocol = config.boot_protocol,
-                                               .vcpu_count = config.vcpu_count,
-                                               .devices = devices.device_nodes()},
-                                              *parts_->memory));
+  US_ASSIGN(const BootEntry entry,
+            load_guest({.kernel_path = config.kernel_path,
+                        .initrd_path = config.initrd_path,
+                        .command_line = with_kernel_words(config.command_line, parts_->feature_parameters + device_parameters),
+                        .protocol = config.boot_protocol,
+                        .vcpu_count = config.vcpu_count,
+                        .devices = devices.device_nodes()},
+                       *parts_->memory));
   const int fd = parts_->vcpus.front()->fd();
   kvm_sregs2 sregs{};
   US_TRY(US_KVM_IOCTL(fd, KVM_GET_SREGS2, &sregs));

@@ -1,5 +1,7 @@
 #include "vmm/boot/loader.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "vmm/boot/acpi.h"
@@ -39,6 +41,11 @@ void put_table(GuestMemory& memory, GuestPhysicalAddress at, std::size_t room_by
 }
 
 }  // namespace
+
+std::string with_kernel_words(std::string command_line, const std::string& words) {
+  command_line.insert(std::min(command_line.find(" -- "), command_line.size()), words);
+  return command_line;
+}
 
 Result<BootEntry> load_guest(const BootConfig& config, GuestMemory& memory) {
   if (config.command_line.find('\0') != std::string::npos) return Error{ErrorCode::kInvalid, "the guest's command line holds a zero byte"};

@@ -21,6 +21,10 @@ struct BootConfig {
   std::vector<DeviceNode> devices{};  // for the ACPI tables
 };
 
+// The command line with `words` (each with a space in front) where the kernel reads them: what follows " -- " is init's
+// (Linux, admin-guide/kernel-parameters).
+std::string with_kernel_words(std::string command_line, const std::string& words);
+
 // Returns how the kernel is to be entered. kInvalid names the file and what is wrong with it; guest memory is then partly written and not
 // to be used. Blocks on the files.
 Result<BootEntry> load_guest(const BootConfig& config, GuestMemory& memory);

@@ -219,5 +219,12 @@ TEST_F(LoaderTest, RefusesWhatItCannotLoad) {
   EXPECT_EQ(refusal(), "loaded");
 }
 
+TEST(Loader, WordsForTheKernelStandBeforeWhatIsInits) {
+  EXPECT_EQ(with_kernel_words("console=ttyS0 root=/dev/vda", " a=1 b"), "console=ttyS0 root=/dev/vda a=1 b");
+  EXPECT_EQ(with_kernel_words("root=/dev/vda -- single -- x", " a=1"), "root=/dev/vda a=1 -- single -- x");
+  EXPECT_EQ(with_kernel_words("", " a=1"), " a=1");
+  EXPECT_EQ(with_kernel_words("quiet", ""), "quiet");
+}
+
 }  // namespace
 }  // namespace understudy
