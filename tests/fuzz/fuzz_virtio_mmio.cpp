@@ -34,6 +34,7 @@ class CheckingNet final : public NetBackend {
       bytes += piece.size();
     }
     US_CHECK(bytes >= 14 && bytes <= kMaxFrameBytes);
+    if (!room) drain_fd(room_fd_.get());  // readable again when there is room
     return room;
   }
   int room_fd() const override { return room_fd_.get(); }

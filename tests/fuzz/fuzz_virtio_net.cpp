@@ -54,6 +54,7 @@ class CheckingNet final : public NetBackend {
     US_CHECK(bytes >= 14 && bytes <= kMaxFrameBytes);
     check_offload(offload, bytes, features, 0, 11, 12, 13);
     US_CHECK((offload.flags & ~FrameOffload::kNeedsChecksum) == 0);
+    if (!room) drain_fd(room_fd_.get());  // readable again when there is room
     return room;
   }
   int room_fd() const override { return room_fd_.get(); }

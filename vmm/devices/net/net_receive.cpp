@@ -20,7 +20,9 @@ void Net::pump_receive() {
   unsigned budget = kChainsPerTurn;
   for (; budget > 0 && !starved && !drained; --budget) {
     if (!any_buffer()) {
-      // Frames stay in the backend until the guest has buffers.
+      // Frames stay in the backend until the guest has buffers. Those that were too few for the frame in hand may be gone as well, where a
+      // driver moved its index back: counted on, they would seem to come for ever.
+      too_few_chains_ = {};
       starved = !ask_for_buffers();
       continue;
     }
