@@ -4,27 +4,13 @@
 
 #include "net/base/check.h"
 #include "tests/support/fake_port.h"
+#include "tests/support/fake_store.h"
 
 namespace understudy::test {
 
 namespace {
 
 constexpr MacAddress kMac{{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
-
-// Forgets everything: what a side writes is another test's.
-class NoStore final : public EpochStore {
- public:
-  Result<void> put_identity(const NodeIdentity&) override { return {}; }
-  Result<void> put_term(Term) override { return {}; }
-  Result<void> put_promise(Term) override { return {}; }
-  Result<void> put_end(const std::string&) override { return {}; }
-  Result<void> put_committed(CommittedEpoch) override { return {}; }
-  Result<std::optional<NodeIdentity>> identity() const override { return std::optional<NodeIdentity>{}; }
-  Result<Term> term() const override { return Term{}; }
-  Result<Term> promise() const override { return Term{}; }
-  Result<CommittedEpoch> committed() const override { return CommittedEpoch{}; }
-  Result<std::string> end() const override { return std::string{}; }
-};
 
 }  // namespace
 
@@ -50,7 +36,7 @@ Result<void> Side::open(const RestartConfig& restart, const std::string& link) {
   config_.replication = {.bind = link, .peer = link};
   config_.timing.pause_deadline = kLong;
   US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
-  US_ASSIGN(store_, StoreThread::start(std::make_unique<NoStore>(), node_thread_->loop(), clock_, kLong));
+  US_ASSIGN(store_, StoreThread::start(std::make_unique<fake::ForgetfulStore>(), node_thread_->loop(), clock_, kLong));
   US_ASSIGN(egress_, Egress::start(clock_, std::make_unique<fake::FakePort>(), {.mac = kMac, .ipv4 = {}, .ipv6 = {}},
                                    {.gap = [](Instant, Duration) {}}));
   US_ASSIGN(session_thread_, LoopThread::start(clock_, "session"));

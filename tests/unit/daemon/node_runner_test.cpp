@@ -6,6 +6,7 @@
 
 #include "tests/support/bounds.h"
 #include "tests/support/fake_link.h"
+#include "tests/support/fake_store.h"
 
 namespace understudy {
 namespace {
@@ -71,21 +72,6 @@ class NoGuest final : public GuestHost {
   const std::shared_ptr<ConsoleBacklog> console_ = std::make_shared<ConsoleBacklog>();
 };
 
-// No answer is waited for: the test says what the store did.
-class LazyStore final : public EpochStore {
- public:
-  Result<void> put_identity(const NodeIdentity&) override { return {}; }
-  Result<void> put_term(Term) override { return {}; }
-  Result<void> put_promise(Term) override { return {}; }
-  Result<void> put_end(const std::string&) override { return {}; }
-  Result<void> put_committed(CommittedEpoch) override { return {}; }
-  Result<std::optional<NodeIdentity>> identity() const override { return std::optional<NodeIdentity>{}; }
-  Result<Term> term() const override { return Term{}; }
-  Result<Term> promise() const override { return Term{}; }
-  Result<CommittedEpoch> committed() const override { return CommittedEpoch{}; }
-  Result<std::string> end() const override { return std::string{}; }
-};
-
 // Node b. Its loop does not run: everything happens within the calls.
 class NodeRunnerTest : public testing::Test {
  protected:
@@ -93,7 +79,7 @@ class NodeRunnerTest : public testing::Test {
     auto loop = EventLoop::create(clock_);
     ASSERT_TRUE(loop);
     loop_ = std::move(*loop);
-    auto store = StoreThread::start(std::make_unique<LazyStore>(), *loop_, clock_, kLong);
+    auto store = StoreThread::start(std::make_unique<fake::ForgetfulStore>(), *loop_, clock_, kLong);
     ASSERT_TRUE(store);
     store_ = std::move(*store);
     config_.pair = {.name = "shop", .id = pair_id_of("shop"), .node = kSelf.node};
