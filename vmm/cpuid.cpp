@@ -141,11 +141,10 @@ namespace {
 // What KVM writes into the table by itself, as the guest sets CR4, XCR0 and IA32_XSS and turns its local APIC on or off (Intel SDM, CPUID):
 // no difference between two tables.
 std::uint32_t mirrored_bits(const kvm_cpuid_entry2& entry, CpuidRegister reg) {
-  constexpr std::uint32_t kAll = 0xFFFF'FFFF;
-  if (entry.function == 0x1 && reg == CpuidRegister::kEcx) return bit(27);                     // OSXSAVE
-  if (entry.function == 0x1 && reg == CpuidRegister::kEdx) return bit(9);                      // APIC
-  if (entry.function == 0x7 && entry.index == 0 && reg == CpuidRegister::kEcx) return bit(4);  // OSPKE
-  if (entry.function == 0xD && entry.index <= 1 && reg == CpuidRegister::kEbx) return kAll;    // the XSAVE area's present size
+  if (entry.function == 0x1 && reg == CpuidRegister::kEdx) return bit(9);                           // APIC
+  if (entry.function == 0xD && entry.index <= 1 && reg == CpuidRegister::kEbx) return 0xFFFF'FFFF;  // the XSAVE area's present size
+  for (const auto& word : kCpuFeatureWords)
+    if (word.leaf == entry.function && word.subleaf == entry.index && word.reg == reg) return word.ignored;
   return 0;
 }
 }  // namespace
