@@ -130,22 +130,15 @@ Result<void> read_link(TomlSection in, LinkConfig& out) {
   return in.nothing_else();
 }
 
-Result<void> read_timing(TomlSection in, DaemonConfig::Timing& out) {
-  const auto read = [&in](std::string_view key, std::int64_t low, std::int64_t high, Duration& value) -> Result<void> {
-    US_ASSIGN(const auto ms, in.whole_number(key, low, high));
-    if (ms) value = std::chrono::milliseconds{*ms};
-    return {};
-  };
-  US_TRY(read("epoch_ms", 1, 10'000, out.epoch));
-  US_TRY(read("pause_deadline_ms", 10, 60'000, out.pause_deadline));
-  US_TRY(read("heartbeat_ms", 5, 10'000, out.heartbeat));
-  US_TRY(read("solo_after_ms", 20, 600'000, out.solo_after));
-  US_TRY(read("takeover_after_ms", 20, 600'000, out.takeover_after));
-  US_TRY(read("stalled_after_ms", 50, 600'000, out.stalled_after));
-  US_TRY(read("probe_deadline_ms", 200, 600'000, out.probe_deadline));
+Result<void> read_timing(TomlSection in, Timing& out) {
+  for (const TimingKey& key : kTimingKeys) {
+    US_ASSIGN(const auto ms, in.whole_number(key.name, key.lowest_ms, key.highest_ms));
+    if (ms) out.*key.value = std::chrono::milliseconds{*ms};
+  }
   if (out.solo_after < 3 * out.heartbeat) return in.at("solo_after_ms", "expected at least three times heartbeat_ms");
   if (out.takeover_after < 3 * out.heartbeat) return in.at("takeover_after_ms", "expected at least three times heartbeat_ms");
   if (out.stalled_after < 2 * out.epoch) return in.at("stalled_after_ms", "expected at least twice epoch_ms");
+  if (out.ack_timeout < 2 * out.epoch) return in.at("ack_timeout_ms", "expected at least twice epoch_ms");
   return in.nothing_else();
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "failover/daemon/restart_policy.h"
+#include "failover/daemon/timing.h"
 #include "net/base/addresses.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -61,15 +62,7 @@ struct DaemonConfig {
   std::string witness;  // ZeroMQ endpoint
   std::filesystem::path state_dir;
   std::filesystem::path socket;
-  struct Timing {
-    Duration epoch = std::chrono::milliseconds{25};
-    Duration pause_deadline = std::chrono::milliseconds{500};
-    Duration heartbeat = std::chrono::milliseconds{50};
-    Duration solo_after = std::chrono::milliseconds{250};
-    Duration takeover_after = std::chrono::milliseconds{400};
-    Duration stalled_after = std::chrono::milliseconds{1500};
-    Duration probe_deadline = std::chrono::milliseconds{600};
-  } timing;
+  Timing timing;
   struct Log {
     std::optional<std::filesystem::path> file;  // without: standard error
     std::string level = "info";

@@ -34,6 +34,7 @@ void GuestSide::ensure_primary() {
   config.incarnation = deps_.self.incarnation;
   config.interval = deps_.config.timing.epoch;
   config.pause_deadline = deps_.config.timing.pause_deadline;
+  config.window.ack_timeout = deps_.config.timing.ack_timeout;
   std::vector<DiskStream*> streams;
   for (const auto& disk : disks_) streams.push_back(disk.guests.get());
   primary_ = std::make_unique<PrimarySession>(config, *machine_, *egress_.gate(), *link_, *staging_, std::move(streams), deps_.clock,

@@ -6,14 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/timing.h"
+
 namespace understudy::lab {
 
 namespace {
-
-// The daemon's defaults, to be stretched on a slow machine.
-constexpr std::pair<const char*, unsigned> kTimings[] = {{"epoch", 25},          {"pause_deadline", 500}, {"heartbeat", 50},
-                                                         {"solo_after", 250},    {"takeover_after", 400}, {"stalled_after", 1500},
-                                                         {"probe_deadline", 600}};
 
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
@@ -103,8 +100,12 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
   if (options_.slowness > 1) {
+    const Timing usual;
     text += "[timing]\n";
-    for (const auto& [name, usual_ms] : kTimings) text += fmt::format("{}_ms = {}\n", name, usual_ms * options_.slowness);
+    for (const TimingKey& key : kTimingKeys) {
+      const auto stretched = std::chrono::duration_cast<std::chrono::milliseconds>(usual.*key.value * options_.slowness);
+      text += fmt::format("{} = {}\n", key.name, stretched.count());
+    }
     text += '\n';
   }
   text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));

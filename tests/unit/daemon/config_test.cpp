@@ -100,6 +100,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"bad wish", "vcpus = 2", "on_reset = \"nothing\"", "b.toml:10: [vm] on_reset: expected \"reboot\" or \"stop\", found \"nothing\""},
       {"bad panic", "vcpus = 2", "on_panic = \"pray\"", "[vm] on_panic: expected \"reboot\", \"nothing\" or \"stop\", found \"pray\""},
       {"stalled too soon", "epoch_ms = 20", "epoch_ms = 2000", "[timing] stalled_after_ms: expected at least twice epoch_ms"},
+      {"unconfirmed too soon", "epoch_ms = 20", "epoch_ms = 40\nack_timeout_ms = 79",
+       "[timing] ack_timeout_ms: expected at least twice epoch_ms"},
       {"takeover too soon", "epoch_ms = 20", "takeover_after_ms = 100",
        "[timing] takeover_after_ms: expected at least three times heartbeat_ms"},
       {"disk as table", "[[disk]]", "[disk]", "expected [[disk]] tables"},

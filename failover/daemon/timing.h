@@ -1,0 +1,41 @@
+// The durations of a node's configuration, and their keys in its file: one table for whoever reads the file and whoever writes one.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "net/base/clock.h"
+
+namespace understudy {
+
+struct Timing {
+  Duration epoch = std::chrono::milliseconds{25};
+  Duration pause_deadline = std::chrono::milliseconds{500};
+  Duration heartbeat = std::chrono::milliseconds{50};
+  Duration solo_after = std::chrono::milliseconds{250};
+  Duration takeover_after = std::chrono::milliseconds{400};
+  Duration stalled_after = std::chrono::milliseconds{1500};
+  Duration ack_timeout = std::chrono::seconds{2};  // a secondary that confirms nothing of what was sent for so long loses its session
+  Duration probe_deadline = std::chrono::milliseconds{600};
+};
+
+// A key of [timing]: whole milliseconds.
+struct TimingKey {
+  const char* name;
+  Duration Timing::*value;
+  std::int64_t lowest_ms;
+  std::int64_t highest_ms;
+};
+
+inline constexpr TimingKey kTimingKeys[] = {
+    {"epoch_ms", &Timing::epoch, 1, 10'000},
+    {"pause_deadline_ms", &Timing::pause_deadline, 10, 60'000},
+    {"heartbeat_ms", &Timing::heartbeat, 5, 10'000},
+    {"solo_after_ms", &Timing::solo_after, 20, 600'000},
+    {"takeover_after_ms", &Timing::takeover_after, 20, 600'000},
+    {"stalled_after_ms", &Timing::stalled_after, 50, 600'000},
+    {"ack_timeout_ms", &Timing::ack_timeout, 50, 600'000},
+    {"probe_deadline_ms", &Timing::probe_deadline, 200, 600'000},
+};
+
+}  // namespace understudy
