@@ -63,6 +63,7 @@ int dispatch(int argc, char** argv) {
   vmm->add_option("--rounds", options.rounds, "both VMMs so many times, in turn")->check(CLI::Range(1, 100));
   vmm->add_option("--vcpus", options.vcpus, "of the guest")->check(CLI::Range(1, 8));
   vmm->add_option("--kernel", options.kernel, "a Linux kernel with a PVH entry; else ../linux/vmlinux beside the programs");
+  vmm->add_option("--kernel-words", options.kernel_words, "more words for the guest kernel's command line, in both VMMs");
   vmm->add_option("--disk-folder", options.disk_folder, "where the scratch disk lies; else ../bench beside the programs");
   vmm->add_option("--slowness", options.slowness, "this machine is so many times slower than usual: deadlines are as much longer")
       ->check(CLI::Range(1, 100));

@@ -107,6 +107,7 @@ class Bench {
                         .tap = kTap,
                         .mac = kMac,
                         .guest_ip = kGuestIp,
+                        .kernel_words = options_.kernel_words,
                         .disk = disk_.file.path(),
                         .direct = disk_.direct};
     const auto machine = options_.programs / "understudy-bench-machine";

@@ -21,6 +21,7 @@ struct BenchOptions {
   std::uint64_t memory_mib = 256;
   std::uint64_t disk_mib = 256;
   Duration each = std::chrono::milliseconds{1000};
+  std::string kernel_words;  // more of them, for the guest kernel's command line
   unsigned slowness = 1;
 };
 

@@ -8,7 +8,8 @@ namespace {
 
 // `quiet`: each character of the console is an exit. guest_ip= is for the guest's init.
 std::string kernel_command_line(const GuestSettings& guest) {
-  return fmt::format("console=ttyS0 quiet reboot=p panic=-1 guest_ip={}", guest.guest_ip);
+  const std::string words = guest.kernel_words.empty() ? "" : " " + guest.kernel_words;
+  return fmt::format("console=ttyS0 quiet reboot=p panic=-1 guest_ip={}{}", guest.guest_ip, words);
 }
 
 }  // namespace

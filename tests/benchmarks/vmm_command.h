@@ -17,6 +17,7 @@ struct GuestSettings {
   std::string tap;
   std::string mac;
   std::string guest_ip;
+  std::string kernel_words;  // more of them, for the kernel's command line
   std::string disk;
   bool direct = true;  // the disk's file takes O_DIRECT
 };
