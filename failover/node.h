@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,14 +89,19 @@ class Node {
   template <class Visitor>
   void visit_state(Visitor&& visit) const;
 
+  // The whole node as bytes, and a node that goes on exactly as the saved one: for replays (flight_recorder.h), read by the code that wrote
+  // them. kCorrupt when they are not whole. node_image.cpp lists every field; a new one belongs there.
+  std::vector<std::byte> save() const;
+  static Result<Node> restore(std::span<const std::byte> image);
+
  private:
   // What the node wants of the arbiter. Beyond kRead, a goal whose proposal was sent is pursued until the record settles it.
-  enum class Goal : std::uint8_t { kNone, kRead, kBootstrap, kTakeover, kSwitchover, kSolo, kReprotect, kRenew };
+  enum class Goal : std::uint8_t { kNone, kRead, kBootstrap, kTakeover, kSwitchover, kSolo, kReprotect, kRenew, kLast = kRenew };
   // Takeovers go through all three; a holder's goals start at the proposal, made on the record it knows.
-  enum class Stage : std::uint8_t { kReading, kPromising, kProposing };
-  enum class Guest : std::uint8_t { kNone, kStarting, kRunning, kFinishing, kPaused, kStopped };
+  enum class Stage : std::uint8_t { kReading, kPromising, kProposing, kLast = kProposing };
+  enum class Guest : std::uint8_t { kNone, kStarting, kRunning, kFinishing, kPaused, kStopped, kLast = kStopped };
   // From solo to protected: the gate waits for acks first; what left before must be covered by a committed epoch; then ask.
-  enum class Protecting : std::uint8_t { kNo, kGate, kCatchUp, kAsked };
+  enum class Protecting : std::uint8_t { kNo, kGate, kCatchUp, kAsked, kLast = kAsked };
 
   struct SessionState {
     bool started = false;  // primary: StartSession was given and not ended
@@ -104,6 +110,7 @@ class Node {
     Session id{};
     NodeIncarnation peer{};
     Epoch committed{};
+    friend void transfer(auto& archive, SessionState& x) { archive(x.started, x.up, x.whole, x.id, x.peer, x.committed); }
   };
   struct Handover {  // as primary, while an operator's switchover is under way
     CommandId command{};
@@ -111,11 +118,18 @@ class Node {
     std::optional<HandoverOffer> offer{};
     std::uint64_t offered_from = 0;  // the heartbeat that first carried the offer
     Instant deadline{};
+    friend void transfer(auto& archive, Handover& x) { archive(x.command, x.checking, x.offer, x.offered_from, x.deadline); }
+  };
+  struct Confirmation {
+    AskId from;
+    std::uint64_t heartbeat_from = 0;
+    friend void transfer(auto& archive, Confirmation& x) { archive(x.from, x.heartbeat_from); }
   };
   struct PendingCommand {  // a takeover, as secondary; a start, also as holder
     CommandId id;
     Instant deadline;
     bool start = false;
+    friend void transfer(auto& archive, PendingCommand& x) { archive(x.id, x.deadline, x.start); }
   };
 
   // node.cpp: dispatch and observation
@@ -211,6 +225,10 @@ class Node {
   void begin_candidacy(Goal goal, const std::string& why);
   void candidacy_failed(const std::string& why);
 
+  // node_image.cpp
+  template <class Archive>
+  void transfer_fields(Archive& archive);
+
   template <class T>
   void emit(T action) {
     out_.emplace_back(std::move(action));
@@ -282,10 +300,6 @@ class Node {
   std::optional<PendingCommand> command_;
 
   // After a gap: output waits until a round trip that began after it confirms the term.
-  struct Confirmation {
-    AskId from;
-    std::uint64_t heartbeat_from = 0;
-  };
   std::optional<Confirmation> confirmation_;
 
   // How the guest ended: here, in the image held, or, before anything else is known, by the store. Empty: it lives.

@@ -58,10 +58,16 @@ class PeerView {
     }
   }
 
+  // Every field, for archive.h.
+  friend void transfer(auto& archive, PeerView& x) {
+    archive(x.heard_.incarnation, x.heard_.sequence, x.known_, x.last_, x.alive_at_, x.contact_at_, x.echoed_, x.sent_);
+  }
+
  private:
   struct Sent {
     std::uint64_t sequence = 0;
     Instant at;
+    friend void transfer(auto& archive, Sent& x) { archive(x.sequence, x.at); }
   };
   Heard heard_;
   bool known_ = false;

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "failover/daemon/console_client.h"
+#include "failover/daemon/explain.h"
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/status.h"
 
@@ -22,6 +23,8 @@ constexpr const char* kAbout =
     "Shows and steers one node of a pair: a virtual machine that runs on one host and is kept ready on another.\n\n"
     "  understudy status               what runs where, and whether it is protected\n"
     "  understudy status --watch       the same, again every second\n"
+    "  understudy explain              why it is so, and how it came to that\n"
+    "  understudy events --follow      what this node sees and does, as it happens\n"
     "  understudy switchover           on the primary: move the guest to the other host, both hosts alive\n"
     "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n"
     "  understudy start                start a guest again that powered off or crashed\n"
@@ -82,6 +85,57 @@ int console(const std::filesystem::path& socket) {
   return ended ? 0 : fail(ended.error());
 }
 
+// The living daemon's flight recorder, or, with `state`, a dead one's.
+Result<std::unique_ptr<FlightSource>> flight_source(const std::filesystem::path& socket, const std::string& state) {
+  if (state.empty()) return flight_of_daemon(socket);
+  return flight_of_files(state);
+}
+
+int show_events(const std::filesystem::path& socket, const std::string& state, bool json, bool follow, std::size_t last) {
+  auto source = flight_source(socket, state);
+  if (!source) return fail(source.error());
+  auto events = all_events(**source);
+  if (!events) return fail(events.error());
+  const auto show = [&](std::span<const FlightEvent> some) {
+    for (const FlightEvent& event : some) print(json ? event_as_json(event) : event_as_text(event));
+    std::fflush(stdout);
+  };
+  show(std::span{*events}.last(std::min(last, events->size())));
+  std::uint64_t next = events->empty() ? 0 : events->back().serial + 1;
+  while (follow) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{500});
+    const auto more = (*source)->events(next);
+    if (!more) return fail(more.error());
+    show(*more);
+    if (!more->empty()) next = more->back().serial + 1;
+  }
+  return 0;
+}
+
+int show_explanation(const std::filesystem::path& socket, const std::string& state, bool json) {
+  auto source = flight_source(socket, state);
+  if (!source) return fail(source.error());
+  const auto events = all_events(**source);
+  if (!events) return fail(events.error());
+  if (!state.empty()) {
+    print(json ? explain_as_json(std::nullopt, *events) : explain(std::nullopt, *events));
+    return 0;
+  }
+  const auto asked = ask_daemon(socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
+    print(json ? explain_as_json(reply.getStatus(), *events) : explain(reply.getStatus(), *events));
+  });
+  return asked ? 0 : fail(asked.error());
+}
+
+int show_replay(const std::filesystem::path& socket, const std::string& state, bool json) {
+  auto source = flight_source(socket, state);
+  if (!source) return fail(source.error());
+  const auto summary = replay_all(**source);
+  if (!summary) return fail(summary.error());
+  print(json ? replay_as_json(*summary) : replay_as_text(*summary));
+  return summary->differences.empty() ? 0 : 1;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{kAbout, "understudy"};
   app.set_version_flag("--version", std::string{UNDERSTUDY_VERSION});
@@ -111,10 +165,26 @@ int run(int argc, char** argv) {
   std::optional<std::uint64_t> balloon_mib;
   CLI::App* const balloon = app.add_subcommand("balloon", "how much memory the guest was asked to give back, and gave back");
   balloon->add_option("MIB", balloon_mib, "ask it to give back so much, in MiB; 0: take all of it again")->check(CLI::Range(0, 1 << 20));
-  for (CLI::App* const sub : {status, switchover, takeover, start, power_button, attach, balloon}) sub->fallthrough();
+  std::string state;
+  bool follow = false;
+  std::size_t last = 50;
+  CLI::App* const events = app.add_subcommand("events", "what this node saw and did, oldest first");
+  events->add_option("--last", last, "so many of the latest")->capture_default_str();
+  events->add_flag("--follow", follow, "and then each new one, until interrupted");
+  bool replayed = false;
+  CLI::App* const explained =
+      app.add_subcommand("explain", "why this node is in its state: what led to its latest change of roles, and what was refused since");
+  explained->add_flag("--replay", replayed, "run all that is recorded through the decisions again, and tell whether they come out the same");
+  for (CLI::App* const sub : {events, explained}) {
+    sub->add_flag("--json", json, "JSON, for scripts");
+    sub->add_option("--state", state, "of a daemon that does not run: its [state] dir")->check(CLI::ExistingDirectory);
+  }
+  for (CLI::App* const sub : {status, switchover, takeover, start, power_button, attach, balloon, events, explained}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
+  if (events->parsed()) return show_events(socket, state, json, follow, last);
+  if (explained->parsed()) return replayed ? show_replay(socket, state, json) : show_explanation(socket, state, json);
   if (attach->parsed()) return console(socket);
   if (balloon->parsed()) {
     OperatorCall call{schema::OperatorRequest::Command::BALLOON};

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/flight_thread.h"
 #include "failover/daemon/guest_host.h"
 #include "failover/daemon/node_runner.h"
 #include "failover/daemon/on_loop.h"
@@ -52,6 +53,7 @@ class RunningDaemon final : public Daemon {
     }));
     guest_.reset();
     store_.reset();
+    flight_.reset();
     node_thread_.reset();
   }
 
@@ -74,6 +76,11 @@ class RunningDaemon final : public Daemon {
 
     US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
     US_ASSIGN(store_, StoreThread::start(std::move(store), node_thread_->loop(), clock_, kStoreDeadline));
+    // Without it the pair is as safe: it only explains.
+    if (auto flight = FlightThread::start(config_.state_dir / "flight", node_thread_->loop(), clock_))
+      flight_ = std::move(*flight);
+    else
+      log(Severity::kWarning, "flight recorder is off", {{"reason", flight.error().text()}});
     zmq_ = ZmqContext::create();
     // `runner_` exists before the node's loop comes to any report: reports are posted, and start_node() is already running then.
     US_ASSIGN(guest_, GuestHost::create({.config = config_,
@@ -130,7 +137,8 @@ class RunningDaemon final : public Daemon {
                                                                     .arbiter = *witness_,
                                                                     .store = *store_,
                                                                     .guest = *guest_,
-                                                                    .timeline = timeline_},
+                                                                    .timeline = timeline_,
+                                                                    .flight = flight_.get()},
                                            node);
     US_ASSIGN(operator_, OperatorServer::create(loop, config_.socket, [this](const OperatorCall& call, OperatorServer::Answer answer) {
                 runner_->serve(call, std::move(answer));
@@ -148,6 +156,7 @@ class RunningDaemon final : public Daemon {
   std::unique_ptr<Probes> probes_;
   std::unique_ptr<LoopThread> node_thread_;
   std::unique_ptr<StoreThread> store_;
+  std::unique_ptr<FlightThread> flight_;
   std::shared_ptr<ZmqContext> zmq_;
   std::unique_ptr<GuestHost> guest_;
   // Of the node's loop:

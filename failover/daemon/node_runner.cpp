@@ -17,7 +17,9 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
       node_{std::move(node_config)},
+      flight_{dependencies.flight},
       console_{loop_, guest_.console()} {
+  if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
   heartbeats_.on_message([this](Message message) { receive(message); });
   heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
   // A heartbeat that found the queue full is not sent later: the next one is fresher.
@@ -26,6 +28,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
 
 NodeRunner::~NodeRunner() {
   *alive_ = false;
+  if (recorder_) recorder_->flush();
   loop_.cancel(tick_timer_);
   heartbeats_.on_message([](Message) {});
   heartbeats_.on_connection([](bool) {});
@@ -68,7 +71,8 @@ void NodeRunner::feed(Input input) {
 
 void NodeRunner::process(const Input& input) {
   if (const auto* const probed = std::get_if<input::Probed>(&input)) probed_[probed->report.path] = probed->report;
-  for (const Action& action : node_.step(loop_.clock().now(), input))
+  const Instant now = loop_.clock().now();
+  for (const Action& action : recorder_ ? recorder_->step(node_, now, input) : node_.step(now, input))
     std::visit([this](const auto& concrete) { carry_out(concrete); }, action);
   show_role();
 }
@@ -184,6 +188,10 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
     answer({.ok = true, .sentence = "", .status = status()});
     return;
   }
+  if (command == schema::OperatorRequest::Command::EVENTS || command == schema::OperatorRequest::Command::FLIGHT) {
+    serve_flight(call, std::move(answer));
+    return;
+  }
   if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON ||
       command == schema::OperatorRequest::Command::POWER_BUTTON) {
     if (const NodeStatus node = node_.status(); !node.guest_runs)
@@ -244,6 +252,23 @@ void NodeRunner::serve_balloon(const OperatorCall& call, OperatorServer::Answer 
                 fmt::format("the guest is asked to give back {} MiB, and gave back {} MiB", balloon->target >> 20, balloon->actual >> 20),
             .status = status()});
   });
+}
+
+void NodeRunner::serve_flight(const OperatorCall& call, OperatorServer::Answer answer) {
+  if (!flight_) {
+    answer({.ok = false,
+            .sentence = "the flight recorder's log could not be opened when this daemon started: its log says why",
+            .status = status()});
+    return;
+  }
+  if (call.command == schema::OperatorRequest::Command::EVENTS)
+    flight_->events(call.from, [alive = alive_, answer = std::move(answer)](std::vector<FlightEvent> events) {
+      if (*alive) answer({.ok = true, .sentence = "", .status = {}, .events = std::move(events)});
+    });
+  else
+    flight_->chunk(call.from, [alive = alive_, answer = std::move(answer)](std::optional<std::vector<std::byte>> chunk) {
+      if (*alive) answer({.ok = true, .sentence = "", .status = {}, .chunk = std::move(chunk).value_or(std::vector<std::byte>{})});
+    });
 }
 
 void NodeRunner::serve_power_button(OperatorServer::Answer answer) {

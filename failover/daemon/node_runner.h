@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "failover/daemon/config.h"
+#include "failover/daemon/flight_thread.h"
 #include "failover/daemon/guest_host.h"
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
@@ -32,6 +33,7 @@ class NodeRunner {
     StoreThread& store;
     GuestHost& guest;
     Timeline& timeline;
+    FlightThread* flight = nullptr;  // nullptr: it could not be opened, and nothing is recorded
   };
   NodeRunner(Dependencies dependencies, NodeConfig node_config);
   ~NodeRunner();
@@ -54,6 +56,7 @@ class NodeRunner {
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_power_button(OperatorServer::Answer answer);
+  void serve_flight(const OperatorCall& call, OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
   void carry_out(const action::Propose& action);
@@ -79,6 +82,8 @@ class NodeRunner {
   GuestHost& guest_;
   Timeline& timeline_;
   Node node_;
+  FlightThread* const flight_;
+  std::optional<FlightRecorder> recorder_;
   ConsoleDesk console_;
   std::deque<Input> waiting_;
   bool processing_ = false;

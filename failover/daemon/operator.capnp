@@ -2,6 +2,7 @@
 @0xc2d4a1f7e8b35960;
 
 using Cxx = import "/capnp/c++.capnp";
+using Flight = import "/failover/flight.capnp";
 $Cxx.namespace("understudy::schema");
 
 const operatorVersion :UInt16 = 1;
@@ -17,9 +18,12 @@ struct OperatorRequest {
     balloon @4;
     start @5;
     powerButton @6;             # asks the guest to power off
+    events @7;                  # the flight recorder's, from a serial on, oldest first
+    flight @8;                  # its oldest chunk from a serial on
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
+  from @4 :UInt64;              # the first serial wanted of the flight recorder
 }
 
 # One step of an attached console: input for the guest, or, without any, output from a place on.
@@ -34,12 +38,18 @@ struct ConsoleReply {
   taken @3 :UInt32;             # of the input; the rest is to be sent again
 }
 
+struct FlightReply {
+  events @0 :List(Flight.FlightEvent);  # not more than 256; with none, there are none from that serial on
+  chunk @1 :Data;                       # a stored FlightChunk; empty: there is none from that serial on
+}
+
 struct OperatorReply {
   version @0 :UInt16;
   ok @1 :Bool;
   sentence @2 :Text;    # what was done, or why not, for a person
   status @3 :Status;    # always there; empty in a console's step
   console @4 :ConsoleReply;
+  flight @5 :FlightReply;
 }
 
 struct Status {
@@ -98,4 +108,34 @@ struct Status {
     errors @4 :UInt64;         # attempts that failed; each is tried again
     lastError @5 :Text;
   }
+}
+
+# What `understudy events --json` prints, one a line.
+struct EventLine {
+  serial @0 :UInt64;           # rises
+  time @1 :Text;               # UTC: 2026-11-24T15:41:03.118204Z
+  term @2 :UInt64;
+  role @3 :Text;               # of the node, after it
+  severity @4 :Text;           # debug, info, warning, error
+  kind @5 :Text;
+  text @6 :Text;
+}
+
+# What `understudy explain --json` prints.
+struct Explanation {
+  status @0 :Status;           # empty when the daemon does not run
+  how @1 :List(EventLine);     # what led to the latest change of roles, and came of it
+  since @2 :List(EventLine);   # warnings and errors since then, and what operators asked
+}
+
+# What `understudy explain --replay --json` prints.
+struct Replay {
+  chunks @0 :UInt64;
+  steps @1 :UInt64;
+  decisions @2 :UInt64;        # steps of which something came
+  otherVersions @3 :UInt64;    # chunks that another version recorded: not replayed
+  missing @4 :UInt64;          # chunks that could not be stored
+  from @5 :Text;               # UTC
+  to @6 :Text;
+  differences @7 :List(Text);  # empty: it came out the same
 }

@@ -80,6 +80,7 @@ class ZmqOperatorServer final : public OperatorServer {
           const auto bytes = std::as_bytes(std::span{input.begin(), input.size()});
           read.console_input.assign(bytes.begin(), bytes.end());
           if (reader.getBalloonMib() >= 0) read.balloon_mib = static_cast<std::uint64_t>(reader.getBalloonMib());
+          read.from = reader.getFrom();
           return read;
         });
     auto answer = [this, alive = alive_, client = std::make_shared<zmq::message_t>(std::move(identity))](const OperatorAnswer& given) {
@@ -98,6 +99,10 @@ class ZmqOperatorServer final : public OperatorServer {
       out.setOk(answer.ok);
       out.setSentence(answer.sentence);
       write_status(answer.status, out.initStatus());
+      auto flight = out.initFlight();
+      auto events = flight.initEvents(static_cast<unsigned>(answer.events.size()));
+      for (unsigned i = 0; i < events.size(); ++i) write_flight_event(answer.events[i], events[i]);
+      flight.setChunk({reinterpret_cast<const kj::byte*>(answer.chunk.data()), answer.chunk.size()});
       if (!answer.console) return;
       auto console = out.initConsole();
       console.setFrom(answer.console->output.from);
@@ -147,6 +152,7 @@ std::vector<std::byte> encode_call(const OperatorCall& call) {
   return build_payload<schema::OperatorRequest>([&](schema::OperatorRequest::Builder out) {
     out.setVersion(kOperatorVersion);
     out.setCommand(call.command);
+    out.setFrom(call.from);
     if (call.balloon_mib) out.setBalloonMib(static_cast<std::int64_t>(*call.balloon_mib));
     if (call.command != schema::OperatorRequest::Command::CONSOLE) return;
     auto console = out.initConsole();

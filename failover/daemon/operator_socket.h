@@ -11,6 +11,7 @@
 #include "failover/daemon/console.h"
 #include "failover/daemon/operator.capnp.h"
 #include "failover/daemon/status.h"
+#include "failover/flight_log.h"
 #include "net/base/event_loop.h"
 #include "net/base/result.h"
 
@@ -23,6 +24,7 @@ struct OperatorCall {
   std::uint64_t console_from = 0;
   std::vector<std::byte> console_input;
   std::optional<std::uint64_t> balloon_mib;
+  std::uint64_t from = 0;  // of the flight recorder
 };
 
 struct OperatorAnswer {
@@ -35,6 +37,8 @@ struct OperatorAnswer {
     std::optional<std::size_t> taken;
   };
   std::optional<Console> console = std::nullopt;
+  std::vector<FlightEvent> events{};
+  std::vector<std::byte> chunk{};  // as FlightDb::chunk() gives it
 };
 
 // Loop-owned.

@@ -1,22 +1,12 @@
 #include "failover/daemon/status.h"
 
-#include <capnp/compat/json.h>
 #include <fmt/format.h>
+
+#include "failover/daemon/json.h"
 
 namespace understudy {
 
 namespace {
-
-// Cap'n Proto prints 64-bit numbers as strings, for JavaScript's sake; ours stay far below 2^53, and scripts want numbers.
-class PlainNumber final : public capnp::JsonCodec::Handler<std::uint64_t> {
- public:
-  void encode(const capnp::JsonCodec&, std::uint64_t input, capnp::JsonValue::Builder output) const override {
-    output.setNumber(static_cast<double>(input));
-  }
-  std::uint64_t decode(const capnp::JsonCodec&, capnp::JsonValue::Reader input) const override {
-    return static_cast<std::uint64_t>(input.getNumber());
-  }
-};
 
 std::string_view view(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
@@ -77,13 +67,7 @@ void write_status(const Status& status, schema::Status::Builder out) {
   }
 }
 
-std::string status_as_json(schema::Status::Reader status) {
-  capnp::JsonCodec codec;
-  PlainNumber plain_number;
-  codec.addTypeHandler(plain_number);
-  codec.setPrettyPrint(true);
-  return std::string{codec.encode(status).cStr()} + "\n";
-}
+std::string status_as_json(schema::Status::Reader status) { return as_json(status, JsonForm::kIndented); }
 
 std::string status_as_text(schema::Status::Reader status) {
   std::string text;

@@ -18,7 +18,8 @@ Host::Host(NodeId id, const NodeConfig& config, const Options& options, Engine& 
       witness_{witness},
       oracle_{oracle},
       place_{place_of(id)},
-      peer_place_{place_of(peer_of(id))} {
+      peer_place_{place_of(peer_of(id))},
+      flight_check_{[this](const std::string& what) { oracle_.violate("a node does the same again", what); }} {
   config_.node = id;
   config_.starts_as_primary = id == NodeId::kA;
 }
@@ -34,6 +35,9 @@ void Host::start() {
   NodeConfig config = config_;
   if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
   node_ = std::make_unique<Node>(config);
+  if (options_.recorded)
+    recorder_ = std::make_unique<FlightRecorder>(flight_check_, 0, 0, [this] { return to_ns(engine_.now()); },
+                                                 FlightLimits{.chunk_bytes = 16 << 10, .offer_every = ms(3000), .offer_soon = ms(500)});
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
   guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
   feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_});
@@ -68,6 +72,8 @@ void Host::kill() {
   if (!node_) return;
   trace("process is killed");
   ++process_;
+  if (recorder_) recorder_->flush();
+  recorder_.reset();
   node_.reset();
   guest_.reset();
   commands_.clear();
@@ -112,7 +118,7 @@ void Host::feed(Input input) {
   if (!node_) return;
   if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) stored_committed_ = committed->at;
   const std::uint64_t process = process_;
-  const std::vector<Action> actions = node_->step(engine_.now(), input);
+  const std::vector<Action> actions = recorder_ ? recorder_->step(*node_, engine_.now(), input) : node_->step(engine_.now(), input);
   for (const Action& action : actions)
     if (process == process_) act(action);
   if (process != process_) return;

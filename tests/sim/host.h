@@ -12,6 +12,7 @@
 
 #include "failover/node.h"
 #include "tests/sim/engine.h"
+#include "tests/sim/flight_check.h"
 #include "tests/sim/guest_part.h"
 #include "tests/sim/network.h"
 #include "tests/sim/options.h"
@@ -54,6 +55,7 @@ class Host {
   bool guest_exists() const { return guest_->guest_exists(); }
   bool holds_image() const { return guest_->holds_image(); }
   std::size_t unanswered_commands() const { return commands_.size(); }
+  std::uint64_t steps_replayed() const { return flight_check_.steps_replayed(); }
   std::string describe() const;
 
  private:
@@ -114,6 +116,7 @@ class Host {
 
   // Gone with the process.
   std::unique_ptr<Node> node_;
+  std::unique_ptr<FlightRecorder> recorder_;  // where the run is recorded
   Incarnation incarnation_;
   std::uint64_t process_ = 0;
   std::unique_ptr<GuestPart> guest_;
@@ -126,6 +129,7 @@ class Host {
   std::array<Instant, kProbePathCount> path_failed_at_{};
   std::uint64_t next_command_ = 1;
   RequestId solo_asked_;
+  FlightCheck flight_check_;
 };
 
 }  // namespace understudy::sim

@@ -43,6 +43,7 @@ struct Options {
   Scenario scenario = Scenario::kChaos;
   Bug bug = Bug::kNone;
   bool real_sessions = false;  // the sessions and the gate of replication/, on fake machines; else a fast model of them
+  bool recorded = false;       // every node is recorded, and its record replayed at once
   bool verbose = false;
 };
 

@@ -45,6 +45,7 @@ class Run {
             .takeovers = oracle_.takeovers(),
             .terms = oracle_.grants().size(),
             .digest = oracle_.digest(),
+            .replayed = a_.steps_replayed() + b_.steps_replayed(),
             .lost_by_design = lost_by_design_};
   }
 

@@ -15,6 +15,7 @@ struct Outcome {
   std::size_t takeovers = 0;
   std::size_t terms = 0;
   std::uint64_t digest = 0;     // of all that clients saw, and when
+  std::uint64_t replayed = 0;   // steps, where nodes are recorded
   bool lost_by_design = false;  // several faults destroyed every image that may run: nobody runs, as it must be
 };
 

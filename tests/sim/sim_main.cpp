@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   app.add_option("--scenario", scenario, "chaos, nocrash or single")->check(CLI::IsMember({"chaos", "nocrash", "single"}));
   app.add_option("--bug", bug, "Plant this bug (number in options.h)")->check(CLI::Range(0, static_cast<int>(Bug::kLast)));
   app.add_flag("--real", options.real_sessions, "With the real sessions and gate, on fake machines (slower)");
+  app.add_flag("--recorded", options.recorded, "With flight recorders whose record is replayed at once");
   app.add_flag("--verbose", options.verbose, "Print everything that happens");
   CLI11_PARSE(app, argc, argv);
   options.scenario = scenario == "single" ? Scenario::kSingleFault : scenario == "nocrash" ? Scenario::kNoCrash : Scenario::kChaos;

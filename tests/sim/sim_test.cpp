@@ -76,6 +76,23 @@ TEST(SimPair, OneFaultNeverEndsTheService) {
   EXPECT_GT(totals.takeovers, totals.runs / 5);
 }
 
+// What the flight recorder keeps of a node replays to the same decisions, from every chunk's begin, whatever happened.
+TEST(SimFlightRecorder, ReplaysEveryNode) {
+  std::uint64_t replayed = 0;
+  for (std::uint64_t seed = 1; seed <= 200 / kShare; ++seed) {
+    for (const Scenario scenario : {Scenario::kChaos, Scenario::kSingleFault}) {
+      const Options plain{.seed = seed, .scenario = scenario};
+      Options recorded = plain;
+      recorded.recorded = true;
+      const Outcome outcome = run(recorded);
+      EXPECT_TRUE(outcome.ok) << "sim --recorded --scenario " << name_of(scenario) << " --seed " << seed << ": " << outcome.what;
+      EXPECT_EQ(outcome.digest, run(plain).digest) << "recording changes what a node does";
+      replayed += outcome.replayed;
+    }
+  }
+  EXPECT_GT(replayed, 200'000U / kShare);
+}
+
 // The same with the real sessions and gate: slower, so fewer.
 TEST(SimRealSessions, Chaos) {
   const Totals totals = explore(Scenario::kChaos, 1500, true);
