@@ -1,8 +1,8 @@
 // What of a step a person would want to be told.
-#include "failover/flight_recorder.h"
-
 #include <iterator>
 #include <string_view>
+
+#include "failover/flight_recorder.h"
 
 namespace understudy {
 
@@ -87,11 +87,13 @@ std::vector<FlightEvent> events_of(const NodeStatus& before, const Input& input,
   teller.verdict("the peer", before.verdict_on_peer, after.verdict_on_peer);
   for (const Action& action : actions) std::visit(teller, action);
   if (before.role != after.role || before.term != after.term)
-    teller.tell(Severity::kInfo, "role", std::string{understudy::name_of(after.role)} + ", term " + std::to_string(after.term.raw()) + ": " + after.why);
+    teller.tell(Severity::kInfo, "role",
+                std::string{understudy::name_of(after.role)} + ", term " + std::to_string(after.term.raw()) + ": " + after.why);
   else if (before.is_protected != after.is_protected)
     teller.tell(after.is_protected ? Severity::kInfo : Severity::kWarning, after.is_protected ? "protected" : "not protected", after.why);
   if (before.arbiter_answers != after.arbiter_answers)
-    teller.tell(after.arbiter_answers ? Severity::kInfo : Severity::kWarning, "arbiter", after.arbiter_answers ? "answers again" : "does not answer");
+    teller.tell(after.arbiter_answers ? Severity::kInfo : Severity::kWarning, "arbiter",
+                after.arbiter_answers ? "answers again" : "does not answer");
   return teller.take();
 }
 

@@ -1,7 +1,7 @@
 // The flight recorder: every input and decision of a node, kept so that what it did can be explained, and done again.
 //
-// It steps the node itself, so nothing that the node sees can be left out. What it gathers goes to a sink in chunks, each of which begins with
-// the node as it was; a sink that can't take one loses that one, and the next says so. Stepping never waits and writes nothing itself.
+// It steps the node itself, so nothing that the node sees can be left out. What it gathers goes to a sink in chunks, each of which begins
+// with the node as it was; a sink that can't take one loses that one, and the next says so. Stepping never waits and writes nothing itself.
 //
 // Threading: owned by the node's loop.
 #pragma once
@@ -28,8 +28,8 @@ class FlightSink {
 struct FlightLimits {
   std::size_t chunk_bytes = std::size_t{256} << 10;  // of steps; a chunk ends when it has more, at most kMaxFlightBody in all
   Duration chunk_length = std::chrono::minutes{5};
-  Duration offer_every = std::chrono::seconds{5};               // a growing chunk
-  Duration offer_soon = std::chrono::milliseconds{200};         // one with a new event
+  Duration offer_every = std::chrono::seconds{5};        // a growing chunk
+  Duration offer_soon = std::chrono::milliseconds{200};  // one with a new event
 };
 
 class FlightRecorder {

@@ -121,9 +121,10 @@ int show_explanation(const std::filesystem::path& socket, const std::string& sta
     print(json ? explain_as_json(std::nullopt, *events) : explain(std::nullopt, *events));
     return 0;
   }
-  const auto asked = ask_daemon(socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
-    print(json ? explain_as_json(reply.getStatus(), *events) : explain(reply.getStatus(), *events));
-  });
+  const auto asked =
+      ask_daemon(socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
+        print(json ? explain_as_json(reply.getStatus(), *events) : explain(reply.getStatus(), *events));
+      });
   return asked ? 0 : fail(asked.error());
 }
 
@@ -174,7 +175,8 @@ int run(int argc, char** argv) {
   bool replayed = false;
   CLI::App* const explained =
       app.add_subcommand("explain", "why this node is in its state: what led to its latest change of roles, and what was refused since");
-  explained->add_flag("--replay", replayed, "run all that is recorded through the decisions again, and tell whether they come out the same");
+  explained->add_flag("--replay", replayed,
+                      "run all that is recorded through the decisions again, and tell whether they come out the same");
   for (CLI::App* const sub : {events, explained}) {
     sub->add_flag("--json", json, "JSON, for scripts");
     sub->add_option("--state", state, "of a daemon that does not run: its [state] dir")->check(CLI::ExistingDirectory);

@@ -64,7 +64,8 @@ struct Story {
 
 bool changes_role(const FlightEvent& event) { return event.kind == "role"; }
 
-// The story of the latest change of roles: all before it that lies close together, as far as the change before, and what followed close upon it.
+// The story of the latest change of roles: all before it that lies close together, as far as the change before, and what followed close
+// upon it.
 Story story_of(std::span<const FlightEvent> events) {
   Story out;
   const auto latest = std::find_if(events.rbegin(), events.rend(), changes_role);
@@ -115,8 +116,8 @@ void write_lines(std::span<const FlightEvent> events, List out) {
 }  // namespace
 
 std::string event_as_text(const FlightEvent& event) {
-  return fmt::format("{}  {:<7}  {:<9}  term {:<4}  {}{}{}\n", local(event.realtime_ns), word_for(event.severity), event.role, event.term.raw(),
-                     event.kind, event.text.empty() ? "" : ": ", event.text);
+  return fmt::format("{}  {:<7}  {:<9}  term {:<4}  {}{}{}\n", local(event.realtime_ns), word_for(event.severity), event.role,
+                     event.term.raw(), event.kind, event.text.empty() ? "" : ": ", event.text);
 }
 
 std::string event_as_json(const FlightEvent& event) {

@@ -1,4 +1,5 @@
-// What a node did and why, for a person: events as lines, an explanation of the present state, and a replay's outcome. Pure but for the source.
+// What a node did and why, for a person: events as lines, an explanation of the present state, and a replay's outcome. Pure but for the
+// source.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ std::string event_as_text(const FlightEvent& event);
 // One line of JSON: serial, time (UTC, ISO 8601 with microseconds), monotonic_ns, term, role, severity, kind, text.
 std::string event_as_json(const FlightEvent& event);
 
-// Why the node is in its state: what it says now (`status`; nullopt when the daemon does not answer), the events that led to its latest change
-// of roles, and what was refused or went wrong since. `events` are all that are kept, oldest first.
+// Why the node is in its state: what it says now (`status`; nullopt when the daemon does not answer), the events that led to its latest
+// change of roles, and what was refused or went wrong since. `events` are all that are kept, oldest first.
 std::string explain(std::optional<schema::Status::Reader> status, std::span<const FlightEvent> events);
 std::string explain_as_json(std::optional<schema::Status::Reader> status, std::span<const FlightEvent> events);
 

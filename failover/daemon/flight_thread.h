@@ -27,7 +27,8 @@ class FlightThread final : public FlightSink {
   std::uint64_t next_chunk() const { return next_chunk_; }
   std::uint64_t next_event() const { return next_event_; }
 
-  // On the node's loop; neither waits. At most two chunks and kMostWaiting events wait for the disk; what comes beyond is dropped and counted.
+  // On the node's loop; neither waits. At most two chunks and kMostWaiting events wait for the disk; what comes beyond is dropped and
+  // counted.
   bool offer(const FlightChunk& chunk) override;
   void tell(FlightEvent event) override;
 

@@ -1,5 +1,5 @@
-// The flight recorder's log: chunk, event, saved node and steps are refused, or understood the same way again after being written. The first
-// byte chooses the decoder, and whether the input is taken as it is or as edits of good bytes.
+// The flight recorder's log: chunk, event, saved node and steps are refused, or understood the same way again after being written. The
+// first byte chooses the decoder, and whether the input is taken as it is or as edits of good bytes.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -40,7 +40,8 @@ Bytes steps() {
 Bytes good_input(unsigned decoder) {
   switch (decoder) {
     case 0:
-      return encode_flight_chunk({.serial = 3, .version = "1", .decisions = "d", .image = lived().save(), .step_count = 2, .steps = steps()});
+      return encode_flight_chunk(
+          {.serial = 3, .version = "1", .decisions = "d", .image = lived().save(), .step_count = 2, .steps = steps()});
     case 1:
       return encode_flight_event({.serial = 4, .role = "solo", .kind = "role", .text = "why"});
     case 2:

@@ -54,6 +54,7 @@ Result<Outcome> Demo::run() {
   US_TRY(strike_and_watch(outcome));
   service_->finish(here(kFinishDeadline));
   wait_until_settled(outcome);
+  replay(outcome);
   wire->stop();
   outcome.frames_missed = wire->missed();
   US_TRY(service_->judge(*pair_, *wire, outcome));
@@ -149,6 +150,17 @@ void Demo::wait_until_settled(Outcome& outcome) const {
     if (survivor(outcome) && woken_is_fenced && protected_again) return;
     std::this_thread::sleep_for(std::chrono::milliseconds{100});
   } while (clock_.now() < give_up_at);
+}
+
+// What the living daemons decided, once more: their flight recorders must give the same.
+void Demo::replay(Outcome& outcome) const {
+  for (const NodeId id : kBothNodes) {
+    if (pair_->node(id).ending()) continue;
+    if (auto said = pair_->replay(id))
+      outcome.replayed[static_cast<std::size_t>(id)] = std::move(*said);
+    else
+      outcome.not_replayed.push_back(said.error().text());
+  }
 }
 
 }  // namespace understudy::lab

@@ -12,6 +12,7 @@ namespace understudy::lab {
 
 namespace {
 
+constexpr Duration kReplayDeadline = std::chrono::seconds{30};
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 
@@ -143,6 +144,17 @@ Result<void> LabPair::command(NodeId node, const std::string& command, Duration 
                   deadline * options_.slowness);
   if (!said) return std::move(said.error()).within("tell " + host);
   return {};
+}
+
+Result<std::string> LabPair::replay(NodeId node) const {
+  const auto& host = kHosts[static_cast<std::size_t>(node)];
+  auto said = run_command(
+      clock_,
+      {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), "explain", "--replay"},
+      kReplayDeadline * options_.slowness);
+  if (!said) return std::move(said.error()).within("replay " + host);
+  if (said->ends_with('\n')) said->pop_back();
+  return said;
 }
 
 Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {

@@ -47,6 +47,8 @@ class LabPair {
   Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
   // An operator's command to that node's daemon; the error holds its refusal.
   Result<void> command(NodeId node, const std::string& command, Duration deadline) const;
+  // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
+  Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.
   Result<NodeStatus> wait_until_protected(Duration deadline) const;
 

@@ -62,6 +62,7 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   against(speakers.late_committed > kMaxFramesUnderWay,
           fmt::format("two hosts answered: {} repeated replies from a host after another had followed it", speakers.late_committed));
   against(outcome.frames_missed > 0, fmt::format("the wire tap missed {} frames, so it proves nothing", outcome.frames_missed));
+  for (const std::string& sentence : outcome.not_replayed) against(true, sentence);
   against(!outcome.background.empty(), outcome.background);
 
   if (outcome.linux_guest) {

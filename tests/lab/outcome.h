@@ -55,7 +55,10 @@ struct Outcome {
   std::uint64_t log_records_checked = 0;
   std::optional<LinuxFindings> linux_guest;  // of a Linux guest
   std::optional<GuestEnding> ending;         // of a guest that started afresh
-  std::string background;                    // what else went wrong, a sentence; empty: nothing
+  // What each living daemon's recorded decisions were, done again: what `understudy explain --replay` said of them; empty: gone.
+  std::array<std::string, 2> replayed;
+  std::vector<std::string> not_replayed;  // a sentence each
+  std::string background;                 // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.

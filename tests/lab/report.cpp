@@ -109,6 +109,7 @@ std::string report_as_text(const Outcome& outcome) {
     const auto& status = outcome.statuses[static_cast<std::size_t>(id)];
     text += fmt::format("  {:<16} {}\n", kHosts[static_cast<std::size_t>(id)],
                         status ? fmt::format("{}, term {}: {}", status->role, status->term.raw(), status->reason) : "gone");
+    if (const auto& said = outcome.replayed[static_cast<std::size_t>(id)]; !said.empty()) text += fmt::format("  {:<16} {}\n", "", said);
   }
   text += '\n';
   for (const auto& example : history.examples) text += fmt::format("  history: {}\n", example);

@@ -36,8 +36,9 @@ void Host::start() {
   if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
   node_ = std::make_unique<Node>(config);
   if (options_.recorded)
-    recorder_ = std::make_unique<FlightRecorder>(flight_check_, 0, 0, [this] { return to_ns(engine_.now()); },
-                                                 FlightLimits{.chunk_bytes = 16 << 10, .offer_every = ms(3000), .offer_soon = ms(500)});
+    recorder_ = std::make_unique<FlightRecorder>(
+        flight_check_, 0, 0, [this] { return to_ns(engine_.now()); },
+        FlightLimits{.chunk_bytes = 16 << 10, .offer_every = ms(3000), .offer_soon = ms(500)});
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
   guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
   feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_});

@@ -139,6 +139,13 @@ TEST_F(NodeRunnerTest, ThePowerButtonIsPressedWhereTheGuestRuns) {
   EXPECT_EQ(guest_.presses, 3);
 }
 
+TEST_F(NodeRunnerTest, WithoutItsFlightRecorderItSaysSo) {
+  start(true);
+  const auto asked = ask(OperatorRequest::Command::EVENTS);
+  EXPECT_FALSE(asked.ok);
+  EXPECT_THAT(asked.sentence, HasSubstr("flight recorder's log could not be opened"));
+}
+
 constexpr OperatorRequest::Command kOfARunningGuest[] = {OperatorRequest::Command::POWER_BUTTON, OperatorRequest::Command::CONSOLE,
                                                          OperatorRequest::Command::BALLOON};
 

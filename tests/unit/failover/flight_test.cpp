@@ -178,10 +178,8 @@ TEST(Archive, KeepsEveryKindOfInput) {
   answer.record->term = Term{~0ULL};
   answer.record->eligible = {{NodeId::kB, kOurs}, {NodeId::kA, kTheirs}};
   const std::vector<Input> inputs{
-      input::HeartbeatReceived{beat},
-      input::Probed{{ProbePath::kGuestDisk, Health::kDegraded, Instant{1s}, Instant{2s}, "slow"}},
-      input::ArbiterAnswered{AskId{3}, answer},
-      input::EpochCommitted{Session{5}, {Term{1}, Epoch{2}}, "powered off"},
+      input::HeartbeatReceived{beat},           input::Probed{{ProbePath::kGuestDisk, Health::kDegraded, Instant{1s}, Instant{2s}, "slow"}},
+      input::ArbiterAnswered{AskId{3}, answer}, input::EpochCommitted{Session{5}, {Term{1}, Epoch{2}}, "powered off"},
       input::LoopGap{Duration::min()},
   };
   for (const Input& input : inputs) {
