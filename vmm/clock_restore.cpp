@@ -18,7 +18,12 @@ Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, con
   return std::optional{saved.guest_tsc_khz};
 }
 
-std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc) { return saved.guest_tsc - raw_tsc; }
+std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc, std::uint64_t kvmclock_ns) {
+  const std::uint64_t passed_ns = kvmclock_ns > saved.kvmclock_ns ? kvmclock_ns - saved.kvmclock_ns : 0;
+  // Exact for what passes within a restore, and in range for centuries.
+  const std::uint64_t passed = passed_ns / 1'000'000 * saved.guest_tsc_khz + passed_ns % 1'000'000 * saved.guest_tsc_khz / 1'000'000;
+  return saved.guest_tsc + passed - raw_tsc;
+}
 
 std::uint64_t plan_tsc_deadline(const SavedClock& saved, std::uint64_t deadline, std::uint64_t tsc_now) {
   if (deadline == 0) return 0;

@@ -20,7 +20,7 @@ bool tsc_frequency_matches(std::uint64_t guest_khz, std::uint64_t host_khz);
 
 struct SavedClock {
   std::uint64_t guest_tsc = 0;      // vCPU 0's, at the save
-  std::uint64_t kvmclock_ns = 0;    // KVM_GET_CLOCK, at the save
+  std::uint64_t kvmclock_ns = 0;    // KVM_GET_CLOCK, at the same moment
   std::uint64_t host_tsc = 0;       // of the host that saved, at the save: differs from ours by any amount
   std::uint64_t guest_tsc_khz = 0;  // frequency the guest's TSC runs at
 };
@@ -34,9 +34,10 @@ struct HostTsc {
 // differ and this host cannot scale; kCorrupt when the saved one is zero.
 Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, const HostTsc& host);
 
-// vCPU 0's TSC offset (KVM_VCPU_TSC_OFFSET, modulo 2^64) with which its TSC goes on from the saved value. `raw_tsc` is what a vCPU with
-// offset zero reads on this host now: the host's TSC, which KVM has scaled to the guest's frequency if need be.
-std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc);
+// vCPU 0's TSC offset (KVM_VCPU_TSC_OFFSET, modulo 2^64) with which its TSC goes on from the saved value, in step with kvmclock, which
+// already does and now reads `kvmclock_ns`. `raw_tsc` is what a vCPU with offset zero reads at the same moment: the host's TSC, which KVM has
+// scaled to the guest's frequency if need be.
+std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc, std::uint64_t kvmclock_ns);
 
 // A TSC deadline as far ahead as it was at the save, for a vCPU whose TSC reads `tsc_now` where it read saved.guest_tsc. They differ only
 // where KVM does not honour an offset: a timer would otherwise wait for a counter that is days away. 0, not armed, stays 0.

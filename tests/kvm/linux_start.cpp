@@ -79,7 +79,8 @@ GuestHostConfig linux_config(unsigned vcpus) {
           .kernel = kLinuxFiles / "vmlinux",
           .ready_text = "guest: load runs",
           .with_net = true,
-          .disk = read_file(kLinuxFiles / "root.img")};
+          .disk = read_file(kLinuxFiles / "root.img"),
+          .slowest_disk_request = std::chrono::milliseconds{5}};  // many a death finds one in flight
 }
 
 std::unique_ptr<GuestHost> start_linux(const GuestHostConfig& config) {

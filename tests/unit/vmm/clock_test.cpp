@@ -27,11 +27,25 @@ TEST(ClockRestore, TheTscGoesOnWhateverTheHostsReadAlready) {
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
     const SavedClock saved{.guest_tsc = c.guest, .kvmclock_ns = 1, .host_tsc = c.old_host, .guest_tsc_khz = kKhz};
-    const std::uint64_t offset = plan_tsc_offset(saved, c.new_host);
+    const std::uint64_t offset = plan_tsc_offset(saved, c.new_host, saved.kvmclock_ns);
     // What the processor gives the guest: at the restore exactly the saved value, and from then on one for one.
     EXPECT_EQ(c.new_host + offset, c.guest);
     EXPECT_EQ(c.new_host + 12'345 + offset, c.guest + 12'345);
   }
+}
+
+// kvmclock was set first, and goes on while the TSC's offset is found: the guest compares the two.
+TEST(ClockRestore, TheTscStaysInStepWithKvmclock) {
+  const SavedClock saved{.guest_tsc = 77 * kDay, .kvmclock_ns = 5'000'000'000, .guest_tsc_khz = kKhz};
+  struct Case {
+    std::uint64_t passed_ns;
+    std::uint64_t cycles;
+  };
+  for (const Case& c : {Case{0, 0}, Case{1'000, 2'600}, Case{1'000'000'000, 2'600'000'000}, Case{86'400'000'000'000, kDay}}) {
+    const std::uint64_t raw = 3 * kDay;
+    EXPECT_EQ(raw + plan_tsc_offset(saved, raw, saved.kvmclock_ns + c.passed_ns), saved.guest_tsc + c.cycles) << c.passed_ns;
+  }
+  EXPECT_EQ(9 + plan_tsc_offset(saved, 9, saved.kvmclock_ns - 1), saved.guest_tsc) << "the TSC never goes back";
 }
 
 TEST(ClockRestore, ADeadlineStaysAsFarAhead) {
