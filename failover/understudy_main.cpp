@@ -1,4 +1,5 @@
 // `understudy`: the operator's command. It asks the local understudyd and shows the answer.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -8,7 +9,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "failover/daemon/config.h"
 #include "failover/daemon/console_client.h"
+#include "failover/daemon/doctor.h"
 #include "failover/daemon/explain.h"
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/status.h"
@@ -25,6 +28,7 @@ constexpr const char* kAbout =
     "  understudy status --watch       the same, again every second\n"
     "  understudy explain              why it is so, and how it came to that\n"
     "  understudy events --follow      what this node sees and does, as it happens\n"
+    "  understudy doctor --config FILE what this host lacks, and how to mend it\n"
     "  understudy switchover           on the primary: move the guest to the other host, both hosts alive\n"
     "  understudy takeover             on the secondary: take the guest over now, the other host being sick or gone\n"
     "  understudy start                start a guest again that powered off or crashed\n"
@@ -137,6 +141,22 @@ int show_replay(const std::filesystem::path& socket, const std::string& state, b
   return summary->differences.empty() ? 0 : 1;
 }
 
+int examine(const std::string& config_file, bool json) {
+  const auto config = load_config(config_file);
+  if (!config) return fail(config.error());
+  std::vector<Finding> findings;
+  examine_host(*config, {}, [&](const Finding& finding) {
+    findings.push_back(finding);
+    if (json) return;
+    print(finding_as_text(finding));
+    std::fflush(stdout);
+  });
+  if (json) print(findings_as_json(findings));
+  const auto count = [&](Grade grade) { return std::ranges::count(findings, grade, &Finding::grade); };
+  if (!json) std::printf("%zu looked at: %td bad, %td with a weakness\n", findings.size(), count(Grade::kBad), count(Grade::kWarning));
+  return count(Grade::kBad) == 0 ? 0 : 1;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{kAbout, "understudy"};
   app.set_version_flag("--version", std::string{UNDERSTUDY_VERSION});
@@ -181,10 +201,17 @@ int run(int argc, char** argv) {
     sub->add_flag("--json", json, "JSON, for scripts");
     sub->add_option("--state", state, "of a daemon that does not run: its [state] dir")->check(CLI::ExistingDirectory);
   }
+  std::string config_file;
+  CLI::App* const doctor = app.add_subcommand(
+      "doctor",
+      "looks this host over for what its node needs, before or while it runs, and says what to mend; exit status 1 when something is bad");
+  doctor->add_option("--config", config_file, "the node's TOML file")->required();
+  doctor->add_flag("--json", json, "JSON, for scripts");
   for (CLI::App* const sub : {status, switchover, takeover, start, power_button, attach, balloon, events, explained}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
+  if (doctor->parsed()) return examine(config_file, json);
   if (events->parsed()) return show_events(socket, state, json, follow, last);
   if (explained->parsed()) return replayed ? show_replay(socket, state, json) : show_explanation(socket, state, json);
   if (attach->parsed()) return console(socket);

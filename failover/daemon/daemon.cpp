@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/bootable.h"
 #include "failover/daemon/flight_thread.h"
 #include "failover/daemon/guest_host.h"
 #include "failover/daemon/node_runner.h"
@@ -18,8 +19,6 @@
 #include "net/base/log.h"
 #include "net/zmq_link.h"
 #include "replication/rocksdb_store.h"
-#include "vmm/boot/loader.h"
-#include "vmm/guest_memory.h"
 
 namespace understudy {
 
@@ -71,7 +70,8 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(const auto committed, store->committed());
     started.committed = {committed.term, committed.epoch};
     US_ASSIGN(started.ended, store->end());
-    if (config_.pair.initial_primary && started.term == Term{}) US_TRY(check_bootable());
+    // Before the pair's first term is asked for: once it is granted, a guest that can't be booted would leave the pair without any image.
+    if (config_.pair.initial_primary && started.term == Term{}) US_TRY(check_bootable(config_.vm));
     US_TRY(store->put_identity({config_.pair.id, self.node, self.incarnation}));
 
     US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
@@ -97,20 +97,6 @@ class RunningDaemon final : public Daemon {
   }
 
  private:
-  // Before the pair's first term is asked for: once it is granted, a guest that can't be booted would leave the pair without any image.
-  Result<void> check_bootable() const {
-    const auto& vm = config_.vm;
-    US_ASSIGN(const auto scratch, GuestMemory::create(vm.memory_bytes));
-    const auto loaded = load_guest({.kernel_path = vm.kernel.string(),
-                                    .initrd_path = vm.initrd.value_or("").string(),
-                                    .command_line = vm.cmdline,
-                                    .protocol = vm.boot_protocol,
-                                    .vcpu_count = vm.vcpus},
-                                   *scratch);
-    if (!loaded) return loaded.error().within("the guest can't be booted");
-    return {};
-  }
-
   // On the node's loop.
   Result<void> start_node(const input::Started& started) {
     EventLoop& loop = node_thread_->loop();

@@ -139,3 +139,15 @@ struct Replay {
   to @6 :Text;
   differences @7 :List(Text);  # empty: it came out the same
 }
+
+# What `understudy doctor --json` prints is the list.
+struct Findings {
+  findings @0 :List(Finding);
+
+  struct Finding {
+    grade @0 :Text;            # good, warning, bad
+    part @1 :Text;
+    found @2 :Text;
+    mend @3 :Text;
+  }
+}
