@@ -1,0 +1,188 @@
+#include "failover/etcd_store.h"
+
+#include <algorithm>
+
+#include "failover/etcd_http.h"
+#include "net/base/check.h"
+#include "net/base/log.h"
+
+namespace understudy {
+
+namespace {
+
+constexpr const char* kTxnPath = "/v3/kv/txn";
+// How often a record may change under a decision before the call gives up; the other node asks a few times a second.
+constexpr int kMaxRounds = 16;
+
+Error not_set_up(const std::string& marker) {
+  return Error{ErrorCode::kRefused,
+               "this cluster was never set up as an arbiter (there is no key " + marker +
+                   "): see `understudyd arbiter init --help`; as a new one only if no arbiter ever served these pairs"};
+}
+Error from_a_backup() {
+  return Error{
+      ErrorCode::kRefused,
+      "this cluster was restored from another's backup, and may have forgotten terms: `understudyd arbiter init --replacement`, and "
+      "seed the pair"};
+}
+
+WitnessDecision decide_request(const EtcdStore::Request& request, const WitnessPair& pair, const WitnessIdentity& identity) {
+  if (const auto* const proposal = std::get_if<Proposal>(&request)) return decide(pair, *proposal, identity);
+  if (const auto* const seed = std::get_if<WitnessSeed>(&request)) return decide_seed(pair, seed->term, seed->holder, identity);
+  return {.answer = answer_read(pair, identity), .changed = {}};
+}
+
+}  // namespace
+
+// What a cluster says of itself and of the pair.
+struct EtcdStore::State {
+  WitnessIdentity identity;
+  EtcdPair pair;
+  std::vector<std::int64_t> revisions;
+  bool suspect = false;  // the record is another cluster's: it may be older than the last grant
+};
+
+EtcdKeys::EtcdKeys(std::string_view prefix, PairId id)
+    : marker{"/understudy/" + std::string{prefix} + "/arbiter"},
+      pair{"/understudy/" + std::string{prefix} + '/' + std::to_string(id.raw())} {}
+
+Result<std::unique_ptr<EtcdStore>> EtcdStore::open(const EtcdConfig& config, PairId pair, const Clock& clock) {
+  Members members;
+  for (const auto& endpoint : config.endpoints) {
+    auto member = EtcdHttp::create(endpoint, config.tls);
+    if (!member) return std::move(member.error()).within("etcd");
+    members.push_back(std::move(*member));
+  }
+  return std::make_unique<EtcdStore>(std::move(members), config, pair, clock);
+}
+
+EtcdStore::EtcdStore(Members members, const EtcdConfig& config, PairId pair, const Clock& clock)
+    : members_{std::move(members)}, keys_{config.prefix, pair}, timeout_{config.timeout}, clock_{clock} {
+  US_CHECK(!members_.empty());
+}
+
+Duration EtcdStore::patience() const { return timeout_ * static_cast<Duration::rep>(members_.size()); }
+
+void EtcdStore::cut() {
+  for (const auto& member : members_) member->cut();
+}
+
+// A refusal is the cluster's word, and no other member's would be another.
+template <class Attempt>
+auto EtcdStore::over_members(Instant deadline, Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant> {
+  std::string failures;
+  ErrorCode code = ErrorCode::kTimeout;
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    const std::size_t index = (preferred_ + i) % members_.size();
+    const Instant until = std::min(deadline, clock_.now() + timeout_);
+    if (until <= clock_.now()) break;
+    auto& member = *members_[index];
+    auto outcome = attempt(member, until);
+    if (outcome || outcome.error().code() == ErrorCode::kRefused) {
+      preferred_ = index;
+      if (outcome) return outcome;
+      return std::move(outcome.error()).within("etcd at " + member.endpoint());
+    }
+    code = outcome.error().code();
+    failures += (failures.empty() ? "" : "; ") + std::move(outcome.error()).within(member.endpoint()).text();
+  }
+  if (failures.empty()) failures = "no time left: the calls before this one took it";
+  return Error{code, "etcd: " + failures};
+}
+
+Result<EtcdTxnAnswer> EtcdStore::exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline) const {
+  const Duration budget = deadline - clock_.now();
+  if (budget <= Duration{}) return Error{ErrorCode::kTimeout, "no time left for another request"};
+  US_ASSIGN(const auto body, member.post(kTxnPath, encode_etcd_txn(txn), budget));
+  return decode_etcd_txn(txn, body);
+}
+
+Result<EtcdStore::State> EtcdStore::understand(const EtcdTxnAnswer& answer) const {
+  const auto& marker = answer.values[0];
+  const auto& stored = answer.values[1];
+  if (marker.mod_revision == 0) return not_set_up(keys_.marker);
+  State state{.identity = {}, .pair = {}, .revisions = {marker.mod_revision, stored.mod_revision}};
+  auto identity = decode_etcd_identity(keys_.marker, marker.bytes);
+  if (!identity) return std::move(identity.error()).within("value of " + keys_.marker);
+  state.identity = *identity;
+  if (state.identity.store != StoreId{answer.cluster}) return from_a_backup();
+  if (stored.mod_revision == 0) return state;
+  auto pair = decode_etcd_pair(keys_.pair, stored.bytes);
+  if (!pair) return std::move(pair.error()).within("value of " + keys_.pair);
+  state.pair = std::move(*pair);
+  state.suspect = state.pair.cluster != state.identity.store;
+  // What came after the backup is not known: at least one grant, say.
+  if (auto& known = state.pair.pair; state.suspect && known.record) known.forgotten = std::max(known.forgotten, after(known.record->term));
+  return state;
+}
+
+Result<ArbiterAnswer> EtcdStore::serve(const Request& request, Instant deadline) {
+  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return serve_by(member, request, until); });
+}
+
+Result<ArbiterAnswer> EtcdStore::serve_by(EtcdConnection& member, const Request& request, Instant deadline) const {
+  EtcdTxn txn{.keys = {keys_.marker, keys_.pair}, .unchanged = {}, .put = {}};
+  US_ASSIGN(auto answer, exchange(member, txn, deadline));
+  for (int round = 0; round < kMaxRounds; ++round) {
+    US_ASSIGN(const auto state, understand(answer));
+    if (state.suspect && !std::holds_alternative<WitnessSeed>(request))
+      return Error{ErrorCode::kRefused, "the pair's record comes from another cluster's backup: seed it above both nodes' terms"};
+    auto decision = decide_request(request, state.pair.pair, state.identity);
+    if (!decision.changed) return std::move(decision.answer);
+    txn.unchanged = state.revisions;
+    txn.put = EtcdPut{.key = keys_.pair, .value = encode_etcd_pair(keys_.pair, {state.identity.store, *decision.changed})};
+    US_ASSIGN(answer, exchange(member, txn, deadline));
+    if (!answer.written) continue;  // somebody was faster: his record is decided upon
+    // The same address may have become another cluster's since it was read: what was written there counts for nothing.
+    if (StoreId{answer.cluster} != state.identity.store) return from_a_backup();
+    if (!decision.answer.granted) log(Severity::kError, "the arbiter has forgotten terms", {{"reason", decision.answer.reason}});
+    return std::move(decision.answer);
+  }
+  return Error{ErrorCode::kBusy, "the record changed under each of " + std::to_string(kMaxRounds) + " decisions"};
+}
+
+Result<void> EtcdStore::check_one_cluster(Instant deadline) {
+  const EtcdTxn txn{.keys = {keys_.marker}, .unchanged = {}, .put = {}};
+  std::optional<std::uint64_t> cluster;
+  for (const auto& member : members_) {
+    const auto answer = exchange(*member, txn, std::min(deadline, clock_.now() + timeout_));
+    if (!answer) continue;  // not there now, and compared when it is set up in its turn
+    if (cluster && *cluster != answer->cluster)
+      return Error{ErrorCode::kRefused,
+                   "etcd at " + member->endpoint() + ": belongs to another cluster than the endpoints before it: each would grant terms"};
+    cluster = answer->cluster;
+  }
+  return {};
+}
+
+Result<WitnessIdentity> EtcdStore::set_up(bool replacement, Instant deadline) {
+  US_TRY(check_one_cluster(deadline));
+  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return set_up_by(member, replacement, until); });
+}
+
+Result<WitnessIdentity> EtcdStore::set_up_by(EtcdConnection& member, bool replacement, Instant deadline) const {
+  EtcdTxn txn{.keys = {keys_.marker}, .unchanged = {}, .put = {}};
+  US_ASSIGN(auto answer, exchange(member, txn, deadline));
+  for (int round = 0; round < kMaxRounds; ++round) {
+    const auto& marker = answer.values[0];
+    const StoreId cluster{answer.cluster};
+    if (marker.mod_revision != 0) {
+      auto identity = decode_etcd_identity(keys_.marker, marker.bytes);
+      if (!identity) return std::move(identity.error()).within("value of " + keys_.marker);
+      const bool whole = identity->store == cluster;
+      if (whole && replacement && !identity->amnesiac)
+        return Error{ErrorCode::kRefused, "it is whole: a replacement is for a cluster that lost its content"};
+      if (whole) return *identity;
+      if (!replacement) return from_a_backup();
+    }
+    const WitnessIdentity identity{.store = cluster, .amnesiac = replacement};
+    txn.unchanged = {marker.mod_revision};
+    txn.put = EtcdPut{.key = keys_.marker, .value = encode_etcd_identity(keys_.marker, identity)};
+    US_ASSIGN(answer, exchange(member, txn, deadline));
+    if (answer.written && StoreId{answer.cluster} == cluster) return identity;
+    if (answer.written) return Error{ErrorCode::kUnavailable, "the cluster was exchanged meanwhile"};
+  }
+  return Error{ErrorCode::kBusy, "somebody else is setting it up"};
+}
+
+}  // namespace understudy

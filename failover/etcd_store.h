@@ -1,0 +1,71 @@
+// The witness's rules over etcd: read a pair's record, decide, and write it if nobody else did meanwhile. Blocking; see ETCD.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "failover/etcd_codec.h"
+#include "failover/etcd_connection.h"
+#include "failover/witness_codec.h"
+
+namespace understudy {
+
+struct EtcdConfig {
+  std::vector<EtcdEndpoint> endpoints;                // members of one cluster
+  std::optional<EtcdTls> tls;                         // of https endpoints
+  std::string prefix = "default";                     // of this arbiter's keys, below /understudy/
+  Duration timeout = std::chrono::milliseconds{500};  // of one member: for all that a call asks it
+};
+
+// The keys: /understudy/<prefix>/arbiter says that this cluster may grant, /understudy/<prefix>/<pair id> is the record.
+struct EtcdKeys {
+  EtcdKeys(std::string_view prefix, PairId pair);
+  std::string marker;
+  std::string pair;
+};
+
+// One thread, but for cut(). Deadlines are of `clock`.
+class EtcdStore {
+ public:
+  using Members = std::vector<std::unique_ptr<EtcdConnection>>;  // at least one
+  using Request = decltype(WitnessRequest::what);
+
+  // kInvalid names the file of `config.tls` that is no good.
+  static Result<std::unique_ptr<EtcdStore>> open(const EtcdConfig& config, PairId pair, const Clock& clock);
+  EtcdStore(Members members, const EtcdConfig& config, PairId pair, const Clock& clock);
+
+  // What the arbiter answers. Members are tried in turn, the one that answered last first, each for the configured time at most. Errors:
+  // kRefused, in words, when this cluster may not grant (it was never set up, or comes from a backup); kTimeout, kUnavailable, kCorrupt
+  // when no member answered sensibly: a proposal may then have been granted, or may be yet: repeat it under the same request id.
+  Result<ArbiterAnswer> serve(const Request& request, Instant deadline);
+
+  // An operator's word that this cluster may grant from now on: `replacement` if it takes a lost one's place, so that pairs are seeded
+  // first. What is set up already stays as it is. kRefused where a replacement would displace a whole cluster, where endpoints belong to
+  // different clusters, and where a backup is called new.
+  Result<WitnessIdentity> set_up(bool replacement, Instant deadline);
+
+  // As many times the configured timeout as there are members.
+  Duration patience() const;
+  // Ends the request that is out, and lets no other out. Any thread.
+  void cut();
+
+ private:
+  struct State;
+  template <class Attempt>
+  auto over_members(Instant deadline, Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant>;
+  Result<EtcdTxnAnswer> exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline) const;
+  Result<State> understand(const EtcdTxnAnswer& answer) const;
+  Result<ArbiterAnswer> serve_by(EtcdConnection& member, const Request& request, Instant deadline) const;
+  Result<WitnessIdentity> set_up_by(EtcdConnection& member, bool replacement, Instant deadline) const;
+  Result<void> check_one_cluster(Instant deadline);
+
+  const Members members_;
+  const EtcdKeys keys_;
+  const Duration timeout_;
+  const Clock& clock_;
+  std::size_t preferred_ = 0;  // the member that answered last
+};
+
+}  // namespace understudy
