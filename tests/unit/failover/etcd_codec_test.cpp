@@ -1,0 +1,134 @@
+#include "failover/etcd_codec.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "failover/etcd_connection.h"
+
+namespace understudy {
+namespace {
+
+using testing::HasSubstr;
+
+const EtcdTxn kRead{.keys = {"k", "p"}, .unchanged = {}, .put = {}};
+const EtcdTxn kWrite{.keys = {"k", "p"}, .unchanged = {7, 0}, .put = EtcdPut{"p", {std::byte{'v'}}}};
+
+TEST(EtcdCodec, ARequestIsWhatTheGatewayTakes) {
+  EXPECT_EQ(encode_etcd_txn(kRead), R"({"success":[{"request_range":{"key":"aw=="}},{"request_range":{"key":"cA=="}}]})");
+  EXPECT_EQ(encode_etcd_txn(kWrite), R"({"compare":[{"result":"EQUAL","target":"MOD","key":"aw==","mod_revision":"7"},)"
+                                     R"({"result":"EQUAL","target":"MOD","key":"cA==","mod_revision":"0"}],)"
+                                     R"("success":[{"request_put":{"key":"cA==","value":"dg=="}}],)"
+                                     R"("failure":[{"request_range":{"key":"aw=="}},{"request_range":{"key":"cA=="}}]})");
+}
+
+// As etcd 3.4.23 wrote them.
+TEST(EtcdCodec, AnAnswerIsUnderstood) {
+  const auto read = decode_etcd_txn(
+      kRead, R"({"header":{"cluster_id":"14841639068965178418","member_id":"10276657743932975437","revision":"9","raft_term":"2"},)"
+             R"("succeeded":true,"responses":[{"response_range":{"header":{"revision":"9"},"kvs":[{"key":"aw==","create_revision":"7",)"
+             R"("mod_revision":"8","version":"2","value":"dg=="}],"count":"1"}},{"response_range":{"header":{"revision":"9"}}}]})");
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(read->cluster, 14841639068965178418ULL);
+  EXPECT_FALSE(read->written);
+  ASSERT_EQ(read->values.size(), 2U);
+  EXPECT_EQ(read->values[0], (EtcdValue{8, {std::byte{'v'}}}));
+  EXPECT_EQ(read->values[1], EtcdValue{});
+  const auto written = decode_etcd_txn(
+      kWrite, R"({"header":{"cluster_id":"5"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"10"}}}]})");
+  ASSERT_TRUE(written) << written.error().text();
+  EXPECT_TRUE(written->written);
+  const auto lost = decode_etcd_txn(kWrite, R"({"header":{"cluster_id":"5"},"responses":[{"response_range":{}},{"response_range":{}}]})");
+  ASSERT_TRUE(lost) << lost.error().text();
+  EXPECT_FALSE(lost->written);
+  EXPECT_EQ(lost->values.size(), 2U);
+}
+
+TEST(EtcdCodec, AnswersThatCannotBe) {
+  const std::string head = R"({"header":{"cluster_id":"5"},"succeeded":true,"responses":)";
+  const std::string none = R"({"response_range":{}})";
+  const auto with_kv = [&](const std::string& kv) { return head + R"([{"response_range":{"kvs":[)" + kv + "]}}," + none + "]}"; };
+  const struct {
+    const char* name;
+    std::string json;
+    const char* error;
+  } cases[] = {
+      {"nothing", "", "is not the JSON"},
+      {"no JSON", "<html>gateway</html>", "is not the JSON"},
+      {"half of it", head, "is not the JSON"},
+      {"something behind it", head + "[]} x", "is not the JSON"},
+      {"another type", "[1,2]", "is not the JSON"},
+      {"a list where an object belongs", R"({"header":[]})", "is not the JSON"},
+      {"a word where a number belongs", R"({"header":{"cluster_id":"five"}})", "is not the JSON"},
+      {"a number beyond 64 bits", R"({"header":{"cluster_id":"99999999999999999999999"}})", "is not the JSON"},
+      {"a negative cluster", R"({"header":{"cluster_id":"-5"}})", "is not the JSON"},
+      {"nested beyond reason", std::string(2000, '['), "is not the JSON"},
+      {"empty", "{}", "names no cluster"},
+      {"no header", R"({"succeeded":true,"responses":[]})", "names no cluster"},
+      {"a read that failed", R"({"header":{"cluster_id":"5"}})", "without a condition did not succeed"},
+      {"no responses", R"({"header":{"cluster_id":"5"},"succeeded":true})", "has 0 parts where 2 were asked for"},
+      {"too few", head + "[" + none + "]}", "has 1 parts"},
+      {"too many", head + "[" + none + "," + none + "," + none + "]}", "has 3 parts"},
+      {"of another kind", head + R"([{"response_put":{}},)" + none + "]}", "lacks what was read"},
+      {"two values", with_kv(R"({"key":"aw==","mod_revision":"1"},{"key":"aw==","mod_revision":"1"})"), "has 2 values of one key"},
+      {"another key", with_kv(R"({"key":"cA==","mod_revision":"1"})"), "is about another key"},
+      {"no key", with_kv(R"({"mod_revision":"1"})"), "is about another key"},
+      {"a key that is not base64", with_kv(R"({"key":"a!","mod_revision":"1"})"), "a key is not base64"},
+      {"a value that is not base64", with_kv(R"({"key":"aw==","mod_revision":"1","value":"v???"})"), "a value is not base64"},
+      {"a value that is a number", with_kv(R"({"key":"aw==","mod_revision":"1","value":7})"), "is not the JSON"},
+      {"no revision", with_kv(R"({"key":"aw=="})"), "without the revision"},
+      {"a negative revision", with_kv(R"({"key":"aw==","mod_revision":"-3"})"), "without the revision"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto answer = decode_etcd_txn(kRead, c.json);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code(), ErrorCode::kCorrupt);
+    EXPECT_THAT(answer.error().text(), HasSubstr(c.error));
+    EXPECT_EQ(answer.error().text().find('\n'), std::string::npos) << answer.error().text();
+  }
+}
+
+TEST(EtcdCodec, AFaultIsOnePrintableLine) {
+  EXPECT_EQ(decode_etcd_fault(R"({"error":"x","message":"etcdserver: no leader","code":14})"), "etcdserver: no leader");
+  EXPECT_EQ(decode_etcd_fault("<html>"), "");
+  EXPECT_EQ(decode_etcd_fault("{}"), "");
+  EXPECT_EQ(decode_etcd_fault("{\"message\":\"a\\u001b[2J\\nb\"}"), "a [2J b");
+  EXPECT_EQ(decode_etcd_fault("{\"message\":\"" + std::string(5000, 'x') + "\"}").size(), 256U);
+}
+
+TEST(EtcdCodec, StoredValuesComeBackAndBelongToTheirKey) {
+  const EtcdPair pair{.cluster = StoreId{5},
+                      .pair = {.record = ArbiterRecord{.term = Term{3},
+                                                       .mode = PairMode::kSolo,
+                                                       .holder = {NodeId::kA, Incarnation{1}},
+                                                       .eligible = {{NodeId::kA, Incarnation{1}}},
+                                                       .request = RequestId{4}},
+                               .made_by = {},
+                               .forgotten = Term{2}}};
+  auto bytes = encode_etcd_pair("key", pair);
+  EXPECT_EQ(*decode_etcd_pair("key", bytes), pair);
+  EXPECT_EQ(decode_etcd_pair("other", bytes).error().code(), ErrorCode::kCorrupt);
+  bytes.back() ^= std::byte{1};
+  EXPECT_EQ(decode_etcd_pair("key", bytes).error().code(), ErrorCode::kCorrupt);
+  const WitnessIdentity identity{.store = StoreId{5}, .amnesiac = true};
+  const auto marker = decode_etcd_identity("key", encode_etcd_identity("key", identity));
+  ASSERT_TRUE(marker);
+  EXPECT_EQ(marker->store, identity.store);
+  EXPECT_TRUE(marker->amnesiac);
+}
+
+TEST(EtcdEndpoint, IsASchemeAnAddressAndAPort) {
+  EXPECT_EQ(EtcdEndpoint::parse("http://10.0.0.3:2379"), (EtcdEndpoint{false, "10.0.0.3", 2379}));
+  EXPECT_EQ(EtcdEndpoint::parse("https://[fd00::3]:1"), (EtcdEndpoint{true, "fd00::3", 1}));
+  EXPECT_EQ(EtcdEndpoint::parse("https://[fd00::3]:1")->text(), "https://[fd00::3]:1");
+  EXPECT_EQ(EtcdEndpoint::parse("http://10.0.0.3:2379")->text(), "http://10.0.0.3:2379");
+  for (const char* const wrong :
+       {"", "10.0.0.3:2379", "tcp://10.0.0.3:2379", "http://10.0.0.3", "http://10.0.0.3:0", "http://10.0.0.3:65536",
+        "http://10.0.0.3:2379/", "http://etcd:2379", "http://fd00::3:2379", "http://[10.0.0.3]:1", "http://:1", "http://[]:1"})
+    EXPECT_FALSE(EtcdEndpoint::parse(wrong)) << wrong;
+}
+
+}  // namespace
+}  // namespace understudy
