@@ -71,11 +71,9 @@ class EtcdRequestDeadline {
     changed_.notify_one();
     return !stopped_;
   }
-  // The request is over; whether its time was.
-  bool disarm() {
+  void disarm() {
     const std::lock_guard lock{mutex_};
     at_.reset();
-    return passed_;
   }
   // The socket that requests go over from now on. Not the descriptor itself, whose number may be another file's once the library closed it.
   void take(int socket) {
@@ -191,7 +189,8 @@ class EtcdHttp::Impl {
   }
 
   Result<std::string> post(const std::string& path, const std::string& json, Duration budget) {
-    const auto timeout = std::chrono::ceil<std::chrono::microseconds>(budget);
+    // Longer than the deadline, which shuts the socket down: a net below it, whose milliseconds are cut off.
+    const auto timeout = std::chrono::ceil<std::chrono::microseconds>(budget + std::chrono::seconds{1});
     client_->set_connection_timeout(timeout);
     client_->set_read_timeout(timeout);
     client_->set_write_timeout(timeout);
@@ -209,11 +208,12 @@ class EtcdHttp::Impl {
     };
     httplib::Response response;
     auto error = httplib::Error::Success;
-    if (!deadline_.arm(std::chrono::steady_clock::now() + budget)) return Error{ErrorCode::kUnavailable, "stopped"};
+    const auto until = std::chrono::steady_clock::now() + budget;
+    if (!deadline_.arm(until)) return Error{ErrorCode::kUnavailable, "stopped"};
     const bool answered = client_->send(request, response, error);
-    const bool late = deadline_.disarm();
+    deadline_.disarm();
     if (too_large) return Error{ErrorCode::kCorrupt, "an answer of more than " + std::to_string(kMaxEtcdAnswerBytes >> 10) + " KiB"};
-    if (late || error == httplib::Error::ConnectionTimeout)
+    if (!answered && std::chrono::steady_clock::now() >= until)
       return Error{ErrorCode::kTimeout, "no answer within " + std::to_string(static_cast<long>(to_ms(budget))) + " ms"};
     if (!answered) return Error{ErrorCode::kUnavailable, why(error)};
     if (response.status == 200) return body;
@@ -227,12 +227,23 @@ class EtcdHttp::Impl {
 
  private:
   std::string why(httplib::Error error) const {
-    std::string text = httplib::to_string(error);
-    if (error == httplib::Error::SSLServerVerification && secure_ != nullptr) {
-      const long result = secure_->get_openssl_verify_result();
-      text += result == X509_V_OK ? ": the certificate is another address's" : std::string{": "} + X509_verify_cert_error_string(result);
+    switch (error) {
+      case httplib::Error::Connection:
+      case httplib::Error::ConnectionTimeout:
+        return "no connection";
+      case httplib::Error::Read:
+      case httplib::Error::Write:
+        return "the connection broke, or brought no HTTP answer";
+      case httplib::Error::SSLConnection:
+        return "the TLS handshake failed";
+      case httplib::Error::SSLServerVerification: {
+        const long result = secure_->get_openssl_verify_result();
+        return std::string{"its certificate is not accepted: "} +
+               (result == X509_V_OK ? "it is another address's" : X509_verify_cert_error_string(result));
+      }
+      default:
+        return httplib::to_string(error);
     }
-    return text;
   }
 
   const EtcdEndpoint endpoint_;

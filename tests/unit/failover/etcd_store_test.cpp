@@ -84,9 +84,9 @@ TEST_F(EtcdStoreTest, NoTermHasTwoHoldersAndNobodyStruckIsGranted) {
     return *answer;
   };
   play_random_histories(
-      150, {.start = [&] { keep({}, kWitness); },
-            .decide = [&](const Proposal& asked) { return until_answered(asked); },
-            .kept = [&] { return WitnessPair{.record = until_answered(WitnessRead{}).record, .made_by = {}, .forgotten = {}}; }});
+      60, {.start = [&] { keep({}, kWitness); },
+           .decide = [&](const Proposal& asked) { return until_answered(asked); },
+           .kept = [&] { return WitnessPair{.record = until_answered(WitnessRead{}).record, .made_by = {}, .forgotten = {}}; }});
 }
 
 TEST_F(EtcdStoreTest, AnEmptyClusterGrantsNothingUntilItIsSetUp) {
