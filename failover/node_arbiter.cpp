@@ -94,7 +94,8 @@ void Node::on(const input::ArbiterAnswered& in) {
   store_ = in.answer.store;
   no_record_ = !in.answer.record;
   if (no_record_ && term_ != Term{})
-    note(Severity::kError, "the arbiter has no record of this pair", {{"mend", "seed the witness above the terms of both nodes"}});
+    note(Severity::kError, "the arbiter has no record of this pair",
+         {{"mend", "seed the arbiter above the terms of both nodes: understudyd arbiter seed --help"}});
   if (in.answer.record) {
     learn(*in.answer.record);
     confirm_by(in.ask, *in.answer.record);

@@ -10,7 +10,7 @@ void Node::evaluate_starting() {
     const bool peer_is_new = peer_.known() && !peer_.last().has_history && now_ - peer_.alive_at() <= config_.takeover_after;
     if (has_history_) {
       why_ = "the arbiter has no record, but this node has acted in term " + std::to_string(stored_term_.raw()) +
-             ": seed the witness above the terms of both nodes";
+             ": seed the arbiter above the terms of both nodes (understudyd arbiter seed --help)";
     } else if (config_.alone || peer_is_new) {
       return pursue(Goal::kBootstrap);
     } else {

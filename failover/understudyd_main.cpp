@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "failover/daemon/arbiter_command.h"
 #include "failover/daemon/config.h"
 #include "failover/daemon/daemon.h"
 #include "failover/daemon/log_setup.h"
@@ -23,7 +24,8 @@ constexpr const char* kAbout =
     "  understudyd run --config FILE           one node of a pair; the same on the other host, with node = \"b\"\n"
     "  understudyd check --config FILE         reads the configuration and says what is wrong with it\n"
     "  understudyd witness --listen ENDPOINT --store DIR --new\n"
-    "                                          the third place, which grants the right to run the guest\n\n"
+    "                                          the third place, which grants the right to run the guest\n"
+    "  understudyd arbiter show --config FILE  what the pair's arbiter (a witness, or etcd) has on record\n\n"
     "Steer a running node with `understudy`.\n";
 
 int fail(const Error& error) {
@@ -72,7 +74,42 @@ int run_witness(const WitnessOptions& options) {
 int check_config(const std::filesystem::path& config_path) {
   const auto config = load_config(config_path);
   if (!config) return fail(config.error());
+  if (auto readable = check_arbiter(*config); !readable) return fail(readable.error());
   std::printf("%s: pair %s, node %s: well-formed\n", config_path.c_str(), config->pair.name.c_str(), name_of(config->pair.node));
+  return 0;
+}
+
+constexpr const char* kAboutArbiter =
+    "The pair's arbiter, as the node's configuration names it: a witness, or etcd.\n\n"
+    "  understudyd arbiter init --config FILE --new\n"
+    "      etcd may grant terms from now on; only where no arbiter ever served these pairs\n"
+    "  understudyd arbiter init --config FILE --replacement\n"
+    "      etcd takes the place of one that lost its content, or was restored from a backup: each pair must be seeded then\n"
+    "  understudyd arbiter seed --config FILE --term 9 --holder a --incarnation 1234567890123456789\n"
+    "      after a loss: node a runs the guest (or ran it last), and 9 is above every term and promise of either node\n"
+    "      (`understudy status` shows them). A wrong holder may cost the guest's latest state.\n"
+    "  understudyd arbiter show --config FILE\n"
+    "      the pair's record as it stands\n";
+
+// What `understudyd arbiter` was told.
+struct ArbiterOptions {
+  bool replacement = false;
+  std::uint64_t term = 0;
+  std::string holder;
+  std::uint64_t incarnation = 0;
+};
+
+int steer_arbiter(std::string_view command, const std::filesystem::path& config_path, const ArbiterOptions& options) {
+  const auto config = load_config(config_path);
+  if (!config) return fail(config.error());
+  prepare_signals();
+  const MonotonicClock clock;
+  const NodeIncarnation holder{options.holder == "b" ? NodeId::kB : NodeId::kA, Incarnation{options.incarnation}};
+  const auto said = command == "init"   ? set_up_arbiter(*config, options.replacement, clock)
+                    : command == "seed" ? seed_arbiter(*config, Term{options.term}, holder, clock)
+                                        : show_arbiter(*config, clock);
+  if (!said) return fail(said.error());
+  std::printf("%s\n", said->c_str());
   return 0;
 }
 
@@ -98,6 +135,24 @@ int dispatch(int argc, char** argv) {
   witness->add_flag("--replacement", is_replacement, "make a store in place of a lost one: grants nothing until seeded")
       ->excludes(new_flag);
 
+  ArbiterOptions arbiter_options;
+  bool arbiter_is_new = false;
+  CLI::App* const arbiter = app.add_subcommand("arbiter", kAboutArbiter)->require_subcommand(1);
+  CLI::App* const init = arbiter->add_subcommand("init", "let an etcd grant terms");
+  CLI::App* const seed = arbiter->add_subcommand("seed", "tell an arbiter that forgot who runs the guest");
+  CLI::App* const show = arbiter->add_subcommand("show", "the pair's record as it stands");
+  for (CLI::App* const sub : {init, seed, show})
+    sub->add_option("--config", config, "the TOML file of one of the pair's nodes")->required();
+  auto* const how = init->add_option_group("how");
+  how->add_flag("--new", arbiter_is_new, "no arbiter ever served these pairs");
+  how->add_flag("--replacement", arbiter_options.replacement, "in place of one that lost its content: grants nothing until seeded");
+  how->require_option(1);
+  seed->add_option("--term", arbiter_options.term, "above every term and promise of either node")->required();
+  seed->add_option("--holder", arbiter_options.holder, "the node that runs the guest, or ran it last: a or b")
+      ->required()
+      ->check(CLI::IsMember({"a", "b"}));
+  seed->add_option("--incarnation", arbiter_options.incarnation, "that node's, as `understudy status` shows it")->required();
+
   // For the daemon itself: a probe in a process of its own.
   std::string probed;
   std::string tap;
@@ -114,6 +169,7 @@ int dispatch(int argc, char** argv) {
   if (probe_storage->parsed()) return run_storage_probe(probed, images);
   if (run->parsed()) return run_node(config);
   if (check->parsed()) return check_config(config);
+  if (arbiter->parsed()) return steer_arbiter(arbiter->get_subcommands().front()->get_name(), config, arbiter_options);
   witness_options.store = store;
   if (is_new) witness_options.open = WitnessStore::Open::kNew;
   if (is_replacement) witness_options.open = WitnessStore::Open::kReplacement;

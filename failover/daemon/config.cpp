@@ -130,6 +130,42 @@ Result<void> read_link(TomlSection in, LinkConfig& out) {
   return in.nothing_else();
 }
 
+Result<void> read_etcd(TomlSection in, EtcdConfig& out) {
+  US_ASSIGN(const auto endpoints, in.required_texts("endpoints", 9));
+  for (const auto& text : endpoints) {
+    const auto endpoint = EtcdEndpoint::parse(text);
+    if (!endpoint)
+      return in.at("endpoints", fmt::format("expected addresses like \"http://10.0.0.3:2379\" (no host names), found \"{}\"", text));
+    if (std::ranges::find(out.endpoints, *endpoint) != out.endpoints.end())
+      return in.at("endpoints", fmt::format("\"{}\" stands there twice", text));
+    if (!out.endpoints.empty() && out.endpoints.front().tls != endpoint->tls)
+      return in.at("endpoints", "expected either http or https for all");
+    out.endpoints.push_back(*endpoint);
+  }
+  US_ASSIGN(auto prefix, in.optional_text("prefix"));
+  if (prefix) {
+    const bool plain = std::ranges::all_of(*prefix, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
+    if (!plain || prefix->empty() || prefix->size() > 64)
+      return in.at("prefix", fmt::format("expected 1 to 64 letters, digits, - or _, found \"{}\"", *prefix));
+    out.prefix = std::move(*prefix);
+  }
+  EtcdTls tls;
+  for (const auto& [key, path] : {std::pair{"ca", &tls.ca}, std::pair{"cert", &tls.cert}, std::pair{"key", &tls.key}}) {
+    US_ASSIGN(const auto text, in.optional_text(key));
+    if (!text) continue;
+    if (!out.endpoints.front().tls) return in.at(key, "is for https endpoints");
+    *path = *text;
+  }
+  if (out.endpoints.front().tls) {
+    if (tls.ca.empty()) return in.at("ca", "https endpoints need the CA's certificate, found nothing");
+    if (tls.cert.empty() != tls.key.empty()) return in.at(tls.cert.empty() ? "cert" : "key", "cert and key go together");
+    out.tls = std::move(tls);
+  }
+  US_ASSIGN(const auto ms, in.whole_number("timeout_ms", 20, 10'000));
+  if (ms) out.timeout = std::chrono::milliseconds{*ms};
+  return in.nothing_else();
+}
+
 Result<void> read_timing(TomlSection in, Timing& out) {
   for (const TimingKey& key : kTimingKeys) {
     US_ASSIGN(const auto ms, in.whole_number(key.name, key.lowest_ms, key.highest_ms));
@@ -208,8 +244,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair",      "vm",      "net",   "disk",   "replication",
-                                                "heartbeat", "witness", "state", "timing", "log"};
+  static constexpr std::string_view kKnown[] = {"pair",    "vm",   "net",   "disk",   "replication", "heartbeat",
+                                                "witness", "etcd", "state", "timing", "log"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -225,9 +261,16 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_TRY(read_link(std::move(replication), config.replication));
   US_ASSIGN(auto heartbeat, document.table("heartbeat"));
   US_TRY(read_link(std::move(heartbeat), config.heartbeat));
-  US_ASSIGN(auto witness, document.table("witness"));
-  US_ASSIGN(config.witness, read_endpoint(witness, "endpoint"));
-  US_TRY(witness.nothing_else());
+  US_ASSIGN(auto etcd, document.optional_table("etcd"));
+  US_ASSIGN(auto witness, document.optional_table("witness"));
+  if (etcd && witness) return etcd->at("beside [witness]", "a pair has one arbiter: expected one of the two");
+  if (!etcd && !witness) return Error{ErrorCode::kInvalid, fmt::format("{}: expected a table [witness] or [etcd], found neither", name)};
+  if (etcd) {
+    US_TRY(read_etcd(std::move(*etcd), config.etcd.emplace()));
+  } else {
+    US_ASSIGN(config.witness, read_endpoint(*witness, "endpoint"));
+    US_TRY(witness->nothing_else());
+  }
   US_ASSIGN(auto state, document.table("state"));
   US_ASSIGN(config.state_dir, state.required_text("dir"));
   US_ASSIGN(config.socket, state.required_text("socket"));

@@ -11,6 +11,7 @@
 
 #include "failover/daemon/restart_policy.h"
 #include "failover/daemon/timing.h"
+#include "failover/etcd_store.h"
 #include "net/base/addresses.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -59,7 +60,8 @@ struct DaemonConfig {
   std::vector<DiskConfig> disks;
   LinkConfig replication;
   LinkConfig heartbeat;
-  std::string witness;  // ZeroMQ endpoint
+  std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
+  std::optional<EtcdConfig> etcd;  // instead of a witness
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;

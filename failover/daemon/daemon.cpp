@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/arbiter_choice.h"
 #include "failover/daemon/bootable.h"
 #include "failover/daemon/flight_thread.h"
 #include "failover/daemon/guest_host.h"
@@ -15,7 +16,6 @@
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
-#include "failover/witness_client.h"
 #include "net/base/log.h"
 #include "net/zmq_link.h"
 #include "replication/rocksdb_store.h"
@@ -26,7 +26,6 @@ namespace {
 
 constexpr Duration kStoreDeadline = std::chrono::milliseconds{1500};
 constexpr Duration kReportTravels = std::chrono::milliseconds{100};  // a probe that is not late is never too old
-constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
 constexpr std::size_t kHeartbeatQueue = 16;
 
 Result<void> make_directory(const std::filesystem::path& path) {
@@ -47,7 +46,7 @@ class RunningDaemon final : public Daemon {
       probes_.reset();
       runner_.reset();
       heartbeats_.reset();
-      witness_.reset();
+      arbiter_.reset();
       return {};
     }));
     guest_.reset();
@@ -100,9 +99,7 @@ class RunningDaemon final : public Daemon {
   // On the node's loop.
   Result<void> start_node(const input::Started& started) {
     EventLoop& loop = node_thread_->loop();
-    US_ASSIGN(witness_,
-              WitnessClient::create(
-                  loop, zmq_, {.endpoint = config_.witness, .pair = config_.pair.id, .self = started.self, .timeout = kWitnessTimeout}));
+    US_ASSIGN(arbiter_, make_arbiter(config_, loop, zmq_, started.self));
     const auto link = peer_link(config_, config_.heartbeat, "heartbeat", kHeartbeatQueue);
     US_ASSIGN(heartbeats_, ZmqLink::create(loop, zmq_, link));
 
@@ -120,7 +117,7 @@ class RunningDaemon final : public Daemon {
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
-                                                                    .arbiter = *witness_,
+                                                                    .arbiter = *arbiter_,
                                                                     .store = *store_,
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_,
@@ -146,7 +143,7 @@ class RunningDaemon final : public Daemon {
   std::shared_ptr<ZmqContext> zmq_;
   std::unique_ptr<GuestHost> guest_;
   // Of the node's loop:
-  std::unique_ptr<WitnessClient> witness_;
+  std::unique_ptr<Arbiter> arbiter_;
   std::unique_ptr<ZmqLink> heartbeats_;
   std::unique_ptr<NodeRunner> runner_;
   std::unique_ptr<OperatorServer> operator_;

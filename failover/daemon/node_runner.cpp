@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "failover/daemon/arbiter_choice.h"
 #include "failover/daemon/log_setup.h"
 #include "failover/heartbeat_codec.h"
 #include "net/codec.h"
@@ -102,6 +103,7 @@ void NodeRunner::receive(const Message& message) {
 
 Arbiter::Callback NodeRunner::answer_to(AskId ask) {
   return [this, ask](Result<ArbiterAnswer> answer) {
+    arbiter_trouble_ = answer ? "" : answer.error().text();
     if (answer)
       feed(input::ArbiterAnswered{ask, std::move(*answer)});
     else
@@ -302,6 +304,12 @@ std::string describe_guest(const NodeStatus& node, const std::string& here) {
 
 }  // namespace
 
+std::string NodeRunner::describe_arbiter(bool answers) const {
+  const auto name = arbiter_name(config_);
+  if (answers) return name + ", answers";
+  return name + (arbiter_trouble_.empty() ? ": does not answer" : ": does not answer (" + arbiter_trouble_ + ")");
+}
+
 Status NodeRunner::status() const {
   const NodeStatus node = node_.status();
   const GuestNumbers guest = guest_.numbers();
@@ -315,7 +323,11 @@ Status NodeRunner::status() const {
   out.committed_epoch = std::max(guest.committed_epoch, node.committed.epoch);
   out.is_protected = node.is_protected;
   out.reason = node.why;
-  if (!node.arbiter_answers) out.reason += out.reason.empty() ? "the witness does not answer" : "; the witness does not answer";
+  out.arbiter = describe_arbiter(node.arbiter_answers);
+  out.arbiter_answers = node.arbiter_answers;
+  out.incarnation = node.self.incarnation;
+  out.promise = node.promise;
+  if (!node.arbiter_answers) out.reason += out.reason.empty() ? "the arbiter does not answer" : "; the arbiter does not answer";
   const auto verdict_text = [](const Verdict& verdict) {
     return verdict.text.empty() ? std::string{name_of(verdict.condition)} : fmt::format("{}: {}", name_of(verdict.condition), verdict.text);
   };

@@ -73,6 +73,7 @@ class NodeRunner {
     guest_.carry_out(action);
   }
   Arbiter::Callback answer_to(AskId ask);
+  std::string describe_arbiter(bool answers) const;
 
   const DaemonConfig& config_;
   EventLoop& loop_;
@@ -91,6 +92,7 @@ class NodeRunner {
   Instant disks_due_{};
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
+  std::string arbiter_trouble_;                                       // why the latest question to the arbiter has no answer
   std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end
   Role shown_role_ = Role::kStarting;

@@ -72,6 +72,10 @@ struct Status {
   probes @16 :List(Probe);
   disks @17 :List(Disk);
   ended @18 :Text;             # how the guest ended by itself; empty: it lives
+  arbiter @19 :Text;           # which it is, where, and what is wrong with it
+  arbiterAnswers @20 :Bool;    # the latest question to it was answered
+  incarnation @21 :Text;       # of this node, a number of 64 bits; for `understudyd arbiter seed`
+  promise @22 :UInt64;         # this node acks no term below; a seed is above every term and promise
 
   struct Moment {
     name @0 :Text;

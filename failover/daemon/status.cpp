@@ -26,6 +26,10 @@ void write_status(const Status& status, schema::Status::Builder out) {
   out.setPeerVerdict(status.peer_verdict);
   out.setGuest(status.guest);
   out.setEnded(status.ended);
+  out.setArbiter(status.arbiter);
+  out.setArbiterAnswers(status.arbiter_answers);
+  out.setIncarnation(std::to_string(status.incarnation.raw()));
+  out.setPromise(status.promise.raw());
   out.setVersion(UNDERSTUDY_VERSION);
   auto timeline = out.initTimeline(static_cast<unsigned>(status.timeline.size()));
   for (unsigned i = 0; i < timeline.size(); ++i) {
@@ -75,11 +79,14 @@ std::string status_as_text(schema::Status::Reader status) {
     if (!value.empty()) text += fmt::format("{:<12}{}\n", label, value);
   };
   const std::string protection = status.getProtected() ? "protected" : "NOT PROTECTED";
-  line("pair", fmt::format("{} (this is node {})", view(status.getPair()), view(status.getNode())));
+  line("pair",
+       fmt::format("{} (this is node {}, incarnation {})", view(status.getPair()), view(status.getNode()), view(status.getIncarnation())));
   line("role", fmt::format("{}, {}", view(status.getRole()), protection));
   line("why", std::string{view(status.getReason())});
   line("guest", std::string{view(status.getGuest())});
-  line("term", fmt::format("{}{}{}", status.getTerm(), view(status.getMode()).empty() ? "" : ", granted as ", view(status.getMode())));
+  line("term", fmt::format("{}{}{}{}", status.getTerm(), view(status.getMode()).empty() ? "" : ", granted as ", view(status.getMode()),
+                           status.getPromise() > status.getTerm() ? fmt::format(", promised {}", status.getPromise()) : ""));
+  line("arbiter", std::string{view(status.getArbiter())});
   line("epoch", fmt::format("{} committed, {} open", status.getCommittedEpoch(), status.getEpoch()));
   line("this host", std::string{view(status.getVerdict())});
   line("peer", std::string{view(status.getPeerVerdict())});

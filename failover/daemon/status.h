@@ -39,7 +39,10 @@ struct Status {
   Term term;
   Epoch epoch, committed_epoch;
   bool is_protected = false;
-  std::string reason, verdict, peer_verdict, guest, ended;
+  std::string reason, verdict, peer_verdict, guest, ended, arbiter;
+  bool arbiter_answers = false;
+  Incarnation incarnation;
+  Term promise;
   std::vector<Moment> timeline;
   Gate gate;
   EpochNumbers last;

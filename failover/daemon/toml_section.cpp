@@ -54,6 +54,21 @@ Result<std::string> TomlSection::required_text(std::string_view key) {
   return std::move(*text);
 }
 
+Result<std::vector<std::string>> TomlSection::required_texts(std::string_view key, std::size_t most) {
+  const toml::node* const node = find(key);
+  const auto expected = fmt::format("expected a list of 1 to {} strings", most);
+  if (node == nullptr) return at(key, expected + ", found nothing");
+  const toml::array* const list = node->as_array();
+  if (list == nullptr) return at(key, fmt::format("{}, found {}", expected, kind_of(*node)));
+  if (list->empty() || list->size() > most) return at(key, fmt::format("{}, found {} of them", expected, list->size()));
+  std::vector<std::string> texts;
+  for (const auto& element : *list) {
+    if (!element.is_string()) return at(key, fmt::format("{}, found {} in it", expected, kind_of(element)));
+    texts.push_back(element.as_string()->get());
+  }
+  return texts;
+}
+
 Result<std::optional<std::int64_t>> TomlSection::whole_number(std::string_view key, std::int64_t low, std::int64_t high) {
   const toml::node* const node = find(key);
   if (node == nullptr) return std::optional<std::int64_t>{};

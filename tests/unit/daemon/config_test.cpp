@@ -89,7 +89,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
       {"balloon as large as the guest", "vcpus = 2", "balloon_mib = 128",
        "b.toml:10: [vm] balloon_mib: expected a whole number from 0 to 127, found 128"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
-      {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "", "b.toml: expected a table [witness], found none"},
+      {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "",
+       "b.toml: expected a table [witness] or [etcd], found neither"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
       {"multicast MAC", "52:54", "53:54", "b.toml:14: [net] mac: expected a unicast address"},
       {"bad address", "10.77.0.10", "10.77.0.256", "[net] guest_ip: expected an IPv4 address"},
@@ -114,6 +115,69 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
     EXPECT_THAT(config.error().text(), testing::HasSubstr(c.says));
     EXPECT_EQ(config.error().code(), ErrorCode::kInvalid);
     EXPECT_EQ(config.error().text().find('\n'), std::string::npos) << "one line";
+  }
+}
+
+constexpr std::string_view kWitnessTable = "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"";
+
+TEST(Config, EtcdMayBeTheArbiter) {
+  const auto plain =
+      parse_config(replaced(kWitnessTable, "[etcd]\nendpoints = [\"http://10.77.2.3:2379\", \"http://[fd00::4]:2379\"]"), "b.toml");
+  ASSERT_TRUE(plain) << plain.error().text();
+  EXPECT_TRUE(plain->witness.empty());
+  ASSERT_TRUE(plain->etcd);
+  ASSERT_EQ(plain->etcd->endpoints.size(), 2u);
+  EXPECT_EQ(plain->etcd->endpoints[1].text(), "http://[fd00::4]:2379");
+  EXPECT_EQ(plain->etcd->prefix, "default");
+  EXPECT_EQ(plain->etcd->timeout, std::chrono::milliseconds{500});
+  EXPECT_FALSE(plain->etcd->tls);
+  const auto secure = parse_config(replaced(kWitnessTable, R"([etcd]
+endpoints = ["https://10.77.2.3:2379"]
+prefix = "site-1"
+ca = "/etc/understudy/ca.pem"
+cert = "/etc/understudy/node.pem"
+key = "/etc/understudy/node.key"
+timeout_ms = 250)"),
+                                   "b.toml");
+  ASSERT_TRUE(secure) << secure.error().text();
+  EXPECT_EQ(secure->etcd->prefix, "site-1");
+  EXPECT_EQ(secure->etcd->timeout, std::chrono::milliseconds{250});
+  EXPECT_EQ(secure->etcd->tls,
+            (EtcdTls{.ca = "/etc/understudy/ca.pem", .cert = "/etc/understudy/node.pem", .key = "/etc/understudy/node.key"}));
+}
+
+TEST(Config, AnEtcdTableIsReadWithCare) {
+  const std::string http = "endpoints = [\"http://10.77.2.3:2379\"]\n", https = "endpoints = [\"https://10.77.2.3:2379\"]\n";
+  const struct {
+    const char* name;
+    std::string table, says;
+  } cases[] = {
+      {"no endpoints", "prefix = \"x\"", "b.toml:30: [etcd] endpoints: expected a list of 1 to 9 strings, found nothing"},
+      {"none in the list", "endpoints = []", "b.toml:31: [etcd] endpoints: expected a list of 1 to 9 strings, found 0 of them"},
+      {"no list", "endpoints = \"http://10.77.2.3:2379\"",
+       "b.toml:31: [etcd] endpoints: expected a list of 1 to 9 strings, found a string"},
+      {"not of strings", "endpoints = [2379]", "[etcd] endpoints: expected a list of 1 to 9 strings, found a whole number in it"},
+      {"a name", "endpoints = [\"http://etcd-1:2379\"]",
+       "[etcd] endpoints: expected addresses like \"http://10.0.0.3:2379\" (no host names), found \"http://etcd-1:2379\""},
+      {"twice the same", "endpoints = [\"http://10.77.2.3:1\", \"http://10.77.2.3:1\"]", "\"http://10.77.2.3:1\" stands there twice"},
+      {"half of it secure", "endpoints = [\"http://10.77.2.3:1\", \"https://10.77.2.4:1\"]", "expected either http or https for all"},
+      {"a prefix with a slash", http + "prefix = \"a/b\"",
+       "b.toml:32: [etcd] prefix: expected 1 to 64 letters, digits, - or _, found \"a/b\""},
+      {"a CA without https", http + "ca = \"/ca.pem\"", "b.toml:32: [etcd] ca: is for https endpoints"},
+      {"https without a CA", https, "[etcd] ca: https endpoints need the CA's certificate, found nothing"},
+      {"a certificate without its key", https + "ca = \"/ca.pem\"\ncert = \"/n.pem\"", "[etcd] key: cert and key go together"},
+      {"a key without its certificate", https + "ca = \"/ca.pem\"\nkey = \"/n.key\"", "[etcd] cert: cert and key go together"},
+      {"no patience", http + "timeout_ms = 5", "b.toml:32: [etcd] timeout_ms: expected a whole number from 20 to 10000, found 5"},
+      {"a strange key", http + "endpoint = 5", "b.toml:32: [etcd] endpoint: unknown key"},
+      {"two arbiters", http + std::string{kWitnessTable},
+       "b.toml:30: [etcd] beside [witness]: a pair has one arbiter: expected one of the two"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto config = parse_config(replaced(kWitnessTable, "[etcd]\n" + c.table), "b.toml");
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(c.says));
+    EXPECT_EQ(config.error().code(), ErrorCode::kInvalid);
   }
 }
 

@@ -29,6 +29,10 @@ class SlowArbiter final : public Arbiter {
     ASSERT_TRUE(asked_);
     std::exchange(asked_, nullptr)(ArbiterAnswer{granted, std::move(record), StoreId{1}, ""});
   }
+  void fail(const std::string& reason) {
+    ASSERT_TRUE(asked_);
+    std::exchange(asked_, nullptr)(Error{ErrorCode::kRefused, reason});
+  }
   void grant() { answer(ArbiterRecord{Term{1}, PairMode::kSolo, kSelf, {kSelf}, request_}, true); }
 
  private:
@@ -123,6 +127,25 @@ class NodeRunnerTest : public testing::Test {
   Timeline timeline_{clock_};
   std::unique_ptr<NodeRunner> runner_;
 };
+
+TEST_F(NodeRunnerTest, TheStatusNamesTheArbiterAndWhatIsWrongWithIt) {
+  config_.etcd.emplace().endpoints = {*EtcdEndpoint::parse("http://10.0.0.3:1"), *EtcdEndpoint::parse("http://10.0.0.4:1")};
+  start(true);
+  EXPECT_EQ(ask(OperatorRequest::Command::STATUS).status.arbiter, "etcd at http://10.0.0.3:1, http://10.0.0.4:1, answers");
+  arbiter_.fail("never set up");
+  // Asked for so long without an answer that it is told.
+  const auto said = [&] { return ask(OperatorRequest::Command::STATUS).status; };
+  const Instant give_up = clock_.now() + kLong;
+  while (said().arbiter_answers && clock_.now() < give_up) runner_->feed(input::Tick{});
+  EXPECT_EQ(said().arbiter, "etcd at http://10.0.0.3:1, http://10.0.0.4:1: does not answer (never set up)");
+  EXPECT_THAT(said().reason, HasSubstr("the arbiter does not answer"));
+  EXPECT_EQ(said().incarnation, kSelf.incarnation);
+  arbiter_.answer(std::nullopt);
+  EXPECT_EQ(said().arbiter, "etcd at http://10.0.0.3:1, http://10.0.0.4:1, answers");
+  config_.etcd.reset();
+  config_.witness = "tcp://10.0.0.5:7003";
+  EXPECT_EQ(said().arbiter, "the witness at tcp://10.0.0.5:7003, answers");
+}
 
 TEST_F(NodeRunnerTest, ThePowerButtonIsPressedWhereTheGuestRuns) {
   run_the_guest();

@@ -27,6 +27,9 @@ Status sample() {
   status.epoch = Epoch{41};
   status.committed_epoch = Epoch{40};
   status.reason = "took over from node a: silent for 400 ms";
+  status.arbiter = "etcd at http://10.0.0.3:2379, answers";
+  status.incarnation = Incarnation{0xffff'ffff'ffff'fff1};
+  status.promise = Term{4};
   status.disks = {{.id = "root", .outstanding = 2, .oldest_ms = 150, .completed = 77, .errors = 3, .last_error = "write: EIO"}};
   status.timeline = {{"detected", 1'000'000, 0, Term{2}, "silent"}, {"granted", 3'500'000, 0, Term{3}, ""}};
   return status;
@@ -41,6 +44,8 @@ TEST(Status, JsonHasTheSchemasNamesAndPlainNumbers) {
   EXPECT_THAT(json, HasSubstr("\"protected\": false"));
   EXPECT_THAT(json, HasSubstr("\"monotonicNs\": 3500000"));
   EXPECT_THAT(json, HasSubstr("\"oldestMs\": 150"));
+  EXPECT_THAT(json, HasSubstr("\"incarnation\": \"18446744073709551601\"")) << "whole, for a seed";
+  EXPECT_THAT(json, HasSubstr("\"arbiterAnswers\": false"));
 }
 
 TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
@@ -50,6 +55,9 @@ TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
   EXPECT_THAT(text, HasSubstr("NOT PROTECTED"));
   EXPECT_THAT(text, HasSubstr("+2.500 ms  granted"));
   EXPECT_THAT(text, HasSubstr("took over from node a"));
+  EXPECT_THAT(text, HasSubstr("arbiter     etcd at http://10.0.0.3:2379, answers"));
+  EXPECT_THAT(text, HasSubstr("3, granted as solo, promised 4"));
+  EXPECT_THAT(text, HasSubstr("incarnation 18446744073709551601"));
   EXPECT_THAT(text, HasSubstr("root: 77 requests done, 2 outstanding (oldest 150 ms), 3 errors, the last: write: EIO"));
 }
 

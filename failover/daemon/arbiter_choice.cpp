@@ -1,0 +1,30 @@
+#include "failover/daemon/arbiter_choice.h"
+
+#include "failover/etcd_arbiter.h"
+#include "failover/witness_client.h"
+
+namespace understudy {
+
+namespace {
+constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
+}  // namespace
+
+std::string arbiter_name(const DaemonConfig& config) {
+  if (!config.etcd) return "the witness at " + config.witness;
+  std::string endpoints;
+  for (const auto& endpoint : config.etcd->endpoints) endpoints += (endpoints.empty() ? "" : ", ") + endpoint.text();
+  return "etcd at " + endpoints;
+}
+
+Result<std::unique_ptr<Arbiter>> make_arbiter(const DaemonConfig& config, EventLoop& loop, std::shared_ptr<ZmqContext> zmq,
+                                              NodeIncarnation self) {
+  if (config.etcd) {
+    US_ASSIGN(auto store, EtcdStore::open(*config.etcd, config.pair.id, loop.clock()));
+    return std::unique_ptr<Arbiter>{EtcdArbiter::create(loop, std::move(store))};
+  }
+  const WitnessClientConfig witness{.endpoint = config.witness, .pair = config.pair.id, .self = self, .timeout = kWitnessTimeout};
+  US_ASSIGN(auto client, WitnessClient::create(loop, std::move(zmq), witness));
+  return std::unique_ptr<Arbiter>{std::move(client)};
+}
+
+}  // namespace understudy
