@@ -32,7 +32,7 @@ Result<Outcome> Demo::run() {
   pair_options.reboot_on_crash = options_.fault == Fault::kGuestCrash;
   const Instant started_at = clock_.now();
   US_ASSIGN(pair_, LabPair::start(clock_, std::move(pair_options)));
-  say_("lab: host-a, host-b, client and witness are up; host-a boots the guest");
+  say_("lab: host-a, host-b, client and arbiter are up; host-a boots the guest");
   US_ASSIGN(const auto at_start, pair_->wait_until_protected(here(kProtectedDeadline)));
   say_(fmt::format("protected after {:.1f} s: term {}, epoch {}", to_ms(clock_.now() - started_at) / 1000, at_start.term.raw(),
                    at_start.committed_epoch.raw()));
@@ -73,7 +73,23 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
     thaw(*pair_);
     say_(fmt::format("host-a wakes up after {:.0f} s", to_ms(here(options_.freeze)) / 1000));
   }
+  if (options_.fault == Fault::kArbiterRestart) US_TRY(bring_the_arbiter_back(outcome));
   return stay(here(options_.after), kills(options_.fault), &outcome);
+}
+
+Result<void> Demo::bring_the_arbiter_back(Outcome& outcome) {
+  auto& away = outcome.arbiter.emplace();
+  if (const auto status = pair_->status(NodeId::kA)) away.term_before = status->term;
+  const auto acknowledged = service_->acknowledged();
+  US_TRY(stay(here(options_.away), std::nullopt, &outcome));
+  away.acknowledged_meanwhile = service_->acknowledged() - acknowledged;
+  US_TRY(pair_->arbiter().restart());
+  away.back_at = clock_.now();
+  const auto record = pair_->arbiter().show();
+  away.record_after = record ? *record : record.error().text();
+  while (away.record_after.ends_with('\n')) away.record_after.pop_back();
+  say_("the arbiter is back: " + away.record_after);
+  return {};
 }
 
 // The guest's own end: both hosts name it, and where it stays over, nobody revives it before an operator starts it.
@@ -146,7 +162,7 @@ void Demo::wait_until_settled(Outcome& outcome) const {
     }
     const auto& host_a = outcome.statuses[static_cast<std::size_t>(NodeId::kA)];
     const bool woken_is_fenced = options_.fault != Fault::kFreeze || (host_a && host_a->role == "fenced");
-    const bool protected_again = !starts_afresh(options_.fault) || (host_a && host_a->is_protected);
+    const bool protected_again = !stays_on_host_a(options_.fault) || (host_a && host_a->is_protected);
     if (survivor(outcome) && woken_is_fenced && protected_again) return;
     std::this_thread::sleep_for(std::chrono::milliseconds{100});
   } while (clock_.now() < give_up_at);

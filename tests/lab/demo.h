@@ -20,6 +20,7 @@ struct DemoOptions {
   Duration before = std::chrono::seconds{4};   // under load, before the fault
   Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
   Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
+  Duration away = std::chrono::seconds{3};     // how long the arbiter is away
   Duration over = std::chrono::seconds{4};     // how long a guest that is over is left so
 };
 
@@ -38,6 +39,7 @@ class Demo {
   Result<void> stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const;
   Result<void> strike_and_watch(Outcome& outcome);
   void watch_the_end(Outcome& outcome) const;
+  Result<void> bring_the_arbiter_back(Outcome& outcome);
   void wait_until_told(Outcome& outcome) const;
   void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;

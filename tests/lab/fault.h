@@ -1,5 +1,5 @@
 // What the demo does to host-a: the faults, and the operator's switchover, which must lose no more than they do. And what is no fault of a
-// host: the guest's own ends, which nobody may take over.
+// host: the guest's own ends, and a break of the arbiter's, after which nothing may have moved.
 #pragma once
 
 #include <optional>
@@ -14,7 +14,18 @@
 
 namespace understudy::lab {
 
-enum class Fault { kKill, kFreeze, kNic, kPartition, kSwitchover, kGuestReboot, kGuestCrash, kGuestPowerOff, kPowerButton };
+enum class Fault {
+  kKill,
+  kFreeze,
+  kNic,
+  kPartition,
+  kSwitchover,
+  kGuestReboot,
+  kGuestCrash,
+  kGuestPowerOff,
+  kPowerButton,
+  kArbiterRestart
+};
 
 std::vector<std::string> fault_names();
 std::optional<Fault> fault_of(std::string_view name);
@@ -28,7 +39,10 @@ bool starts_afresh(Fault fault);
 // It starts again only when an operator says so.
 bool stays_over(Fault fault);
 
-// Strikes now. Freeze: thaw() ends it.
+// Nobody may take the guest over.
+bool stays_on_host_a(Fault fault);
+
+// Strikes now. Freeze: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart().
 Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clock& clock);
 void thaw(LabPair& pair);
 

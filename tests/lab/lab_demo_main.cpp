@@ -66,12 +66,15 @@ int run(const DemoOptions& options, const GuestChoice& guest, const std::string&
 int dispatch(int argc, char** argv) {
   CLI::App app{"Runs the demo inside the lab: tests/lab/lab run -- understudy-lab-demo. Easier: deploy/demo.", "understudy-lab-demo"};
   std::string fault_name = "kill";
+  std::string arbiter_name = "witness";
   std::string json_file;
   bool verbose = false;
   bool brief = false;
   DemoOptions options;
   GuestChoice guest;
   app.add_option("--fault", fault_name, "what is done to host-a, or to the guest")->check(CLI::IsMember(fault_names()));
+  app.add_option("--arbiter", arbiter_name, "who grants terms: the witness, or an etcd in its place")
+      ->check(CLI::IsMember(arbiter_names()));
   app.add_option("--json", json_file, "also write the report there, as JSON");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
@@ -87,11 +90,13 @@ int dispatch(int argc, char** argv) {
     return app.exit(error) == 0 ? kGood : kNotRun;
   }
   options.fault = fault_of(fault_name).value();
+  options.pair.arbiter = arbiter_of(arbiter_name).value();
   if (brief) {
     options.before = std::chrono::milliseconds{1500};
     options.after = std::chrono::milliseconds{2500};
     options.freeze = std::chrono::seconds{3};
     options.over = std::chrono::seconds{2};
+    options.away = std::chrono::milliseconds{1500};
   }
   if (starts_afresh(options.fault) && guest.kind == "linux")
     return fail("--fault " + fault_name + " is for the test guest, whose clients know one boot from the next: leave --guest linux out");

@@ -14,7 +14,6 @@ namespace {
 
 constexpr Duration kReplayDeadline = std::chrono::seconds{30};
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
-constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 
 Result<void> write_file(const std::filesystem::path& path, const std::string& text) {
   std::ofstream file{path, std::ios::binary};
@@ -33,8 +32,7 @@ Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options opti
   std::unique_ptr<LabPair> pair{new LabPair{clock, std::move(options)}};
   US_TRY(pair->write_files());
   const auto& folder = pair->options_.folder;
-  US_ASSIGN(pair->witness_, pair->start_daemon("witness", {"witness", "--listen", kWitnessEndpoint, "--store",
-                                                           (folder / "witness-store").string(), "--new"}));
+  US_ASSIGN(pair->arbiter_, LabArbiter::start(clock, pair->arbiter_options(), folder / "host-a.toml"));
   for (const NodeId id : kBothNodes) {
     const auto& host = kHosts[static_cast<std::size_t>(id)];
     US_ASSIGN(pair->nodes_[static_cast<std::size_t>(id)],
@@ -49,6 +47,10 @@ Result<std::unique_ptr<Child>> LabPair::start_daemon(const std::string& host, st
                        .network_namespace = host,
                        .command = std::move(arguments),
                        .log = options_.folder / (host + ".log")});
+}
+
+LabArbiter::Options LabPair::arbiter_options() const {
+  return {.kind = options_.arbiter, .programs = options_.programs, .folder = options_.folder, .slowness = options_.slowness};
 }
 
 std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
@@ -99,7 +101,7 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
-  text += fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
+  text += LabArbiter::configuration(arbiter_options());
   if (options_.slowness > 1) {
     const Timing usual;
     text += "[timing]\n";
@@ -119,7 +121,7 @@ Result<void> LabPair::check_alive(std::optional<NodeId> struck) const {
     if (!ending) return {};
     return Error{ErrorCode::kUnavailable, fmt::format("{} {}; its last words:\n{}", child.name(), *ending, child.last_log_lines(15))};
   };
-  US_TRY(check(*witness_));
+  US_TRY(arbiter_->check_alive());
   for (const NodeId id : kBothNodes) {
     if (struck != id) US_TRY(check(*nodes_[static_cast<std::size_t>(id)]));
   }
@@ -176,7 +178,7 @@ Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {
 
 std::string LabPair::logs(std::size_t lines_each) const {
   std::string text;
-  for (const Child* child : {witness_.get(), nodes_[0].get(), nodes_[1].get()})
+  for (const Child* child : {&arbiter_->process(), nodes_[0].get(), nodes_[1].get()})
     text += fmt::format("--- {}\n{}\n", child->name(), child->last_log_lines(lines_each));
   return text;
 }

@@ -1,4 +1,4 @@
-// A pair as the lab runs it: two nodes and their witness as real processes on the lab's machines, with their configurations, disks and
+// A pair as the lab runs it: two nodes and their arbiter as real processes on the lab's machines, with their configurations, disks and
 // logs in one folder.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "net/base/result.h"
 #include "tests/lab/child.h"
 #include "tests/lab/guest_service.h"
+#include "tests/lab/lab_arbiter.h"
 #include "tests/lab/node_status.h"
 
 namespace understudy::lab {
@@ -31,6 +32,7 @@ class LabPair {
     std::filesystem::path programs;  // holds understudyd and understudy
     std::filesystem::path folder;    // empty; for everything that the pair writes
     GuestImage guest;
+    ArbiterKind arbiter = ArbiterKind::kWitness;
     unsigned vcpus = 2;
     // A guest that ends is a checkpoint that was torn, unless it was told to: it is not to hide behind a reboot.
     bool reboot_on_reset = false;
@@ -39,7 +41,7 @@ class LabPair {
     // the usual ones.
     unsigned slowness = 1;
   };
-  // Writes configurations and two equal disks, and starts witness and nodes, host-a as primary.
+  // Writes configurations and two equal disks, and starts arbiter and nodes, host-a as primary.
   static Result<std::unique_ptr<LabPair>> start(const Clock& clock, Options options);
 
   // kUnavailable when a process of the pair ended: the error holds its last log lines. `struck`: that node is expected to be gone.
@@ -52,6 +54,7 @@ class LabPair {
   // Until host-a says that the pair is protected.
   Result<NodeStatus> wait_until_protected(Duration deadline) const;
 
+  LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   std::filesystem::path disk(NodeId id) const;
   // What that node's daemon wrote so far.
@@ -64,11 +67,12 @@ class LabPair {
   Result<void> write_files() const;
   Result<void> make_disk(NodeId id) const;
   std::string configuration(NodeId id) const;
+  LabArbiter::Options arbiter_options() const;
   Result<std::unique_ptr<Child>> start_daemon(const std::string& host, std::vector<std::string> arguments) const;
 
   const Clock& clock_;
   const Options options_;
-  std::unique_ptr<Child> witness_;
+  std::unique_ptr<LabArbiter> arbiter_;
   std::array<std::unique_ptr<Child>, 2> nodes_;
 };
 

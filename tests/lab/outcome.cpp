@@ -31,6 +31,32 @@ std::vector<std::string> shortcomings_of_ending(const Outcome& outcome) {
   return found;
 }
 
+// Of a run in which the arbiter was away: a whole pair does not need it, and nothing moved.
+std::vector<std::string> shortcomings_of_arbiter_break(const Outcome& outcome) {
+  std::vector<std::string> found;
+  const auto against = [&](bool wrong, std::string sentence) {
+    if (wrong) found.push_back(std::move(sentence));
+  };
+  const ArbiterBreak away = outcome.arbiter.value_or(ArbiterBreak{});
+  against(away.acknowledged_meanwhile == 0, "nothing was acknowledged while the arbiter was away");
+  against(outcome.speakers.hosts[1].frames > 0, "host-b took over, though host-a was well");
+  const auto& host_a = status_of(outcome, NodeId::kA);
+  const auto& host_b = status_of(outcome, NodeId::kB);
+  against(!host_a || host_a->role != "primary" || !host_a->is_protected, "host-a is not a protected primary any more");
+  against(!host_b || host_b->role != "secondary", "host-b is not its secondary any more");
+  against(host_a && host_a->term != away.term_before,
+          fmt::format("the term changed from {} to {}", away.term_before.raw(), host_a->term.raw()));
+  for (const NodeId id : kBothNodes) {
+    if (!status_of(outcome, id)) continue;
+    for (const auto& moment : status_of(outcome, id)->timeline)
+      against(moment.at >= outcome.fault_at && moment.term != away.term_before,
+              fmt::format("{} changed its term: {}", kHosts[static_cast<std::size_t>(id)], moment.name));
+  }
+  against(away.record_after.find(fmt::format("term {}, pair; holder: node a", away.term_before.raw())) == std::string::npos,
+          "the arbiter came back without its record: " + away.record_after);
+  return found;
+}
+
 }  // namespace
 
 std::optional<NodeId> survivor(const Outcome& outcome) {
@@ -72,11 +98,14 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   const auto last = survivor(outcome);
   against(!last, "not exactly one host says at the end that it runs the guest");
   if (last) {
-    against(outcome.fault != Fault::kPartition && !starts_afresh(outcome.fault) && *last != NodeId::kB, "host-b did not take over");
+    against(outcome.fault != Fault::kPartition && !stays_on_host_a(outcome.fault) && *last != NodeId::kB, "host-b did not take over");
     against(*last == NodeId::kB && !speakers.changed_at, "host-b says that it runs the guest, and sent nothing");
   }
   if (starts_afresh(outcome.fault)) {
     for (auto& sentence : shortcomings_of_ending(outcome)) against(true, std::move(sentence));
+  }
+  if (outcome.fault == Fault::kArbiterRestart) {
+    for (auto& sentence : shortcomings_of_arbiter_break(outcome)) against(true, std::move(sentence));
   }
   if (outcome.fault == Fault::kSwitchover)
     against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");
@@ -93,6 +122,7 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
   std::vector<TimelineEntry> entries;
   entries.push_back({outcome.fault_at, "lab", "fault", describe(outcome.fault)});
   if (outcome.thawed_at) entries.push_back({*outcome.thawed_at, "lab", "woken", "SIGCONT to understudyd on host-a"});
+  if (outcome.arbiter) entries.push_back({outcome.arbiter->back_at, "lab", "arbiter back", "with the store that it left"});
   if (outcome.ending && outcome.ending->started_at)
     entries.push_back({*outcome.ending->started_at, "lab", "start", "understudy start on host-a"});
   for (const NodeId id : kBothNodes) {

@@ -35,6 +35,14 @@ struct GuestEnding {
   std::optional<Instant> started_at;  // `understudy start`; nullopt: it was not needed, or not to be had
 };
 
+// Of a run in which the arbiter was away for a while.
+struct ArbiterBreak {
+  Term term_before;
+  std::uint64_t acknowledged_meanwhile = 0;  // while it was away
+  Instant back_at;
+  std::string record_after;  // what it has on record then, as an operator is told; or why that is not to be had
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   Instant fault_at;
@@ -58,7 +66,8 @@ struct Outcome {
   // What each living daemon's recorded decisions were, done again: what `understudy explain --replay` said of them; empty: gone.
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
-  std::string background;                 // what else went wrong, a sentence; empty: nothing
+  std::optional<ArbiterBreak> arbiter;
+  std::string background;  // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.

@@ -27,10 +27,19 @@ Outcome good(Fault fault) {
   outcome.speakers.changed_at = at_ms(1500);
   outcome.statuses[1] = node("solo");
   if (fault != Fault::kKill) outcome.statuses[0] = node("fenced");
-  if (!starts_afresh(fault)) return outcome;
+  if (!stays_on_host_a(fault)) return outcome;
   outcome.speakers.changed_at.reset();
   outcome.statuses = {node("primary"), node("secondary")};
   outcome.statuses[0]->is_protected = true;
+  if (fault == Fault::kArbiterRestart) {
+    outcome.statuses[0]->term = outcome.statuses[1]->term = Term{2};
+    outcome.arbiter =
+        ArbiterBreak{.term_before = Term{2},
+                     .acknowledged_meanwhile = 9,
+                     .back_at = at_ms(3000),
+                     .record_after = "etcd at http://10.0.0.1:1, store 5: pair lab: term 2, pair; holder: node a (incarnation 7)"};
+    return outcome;
+  }
   outcome.history.boots = 2;
   outcome.ending = GuestEnding{.told = {"running; it was rebooted", "warm; it was rebooted"}, .not_left_alone = "", .started_at = {}};
   if (stays_over(fault)) outcome.ending->started_at = at_ms(5000);
@@ -87,6 +96,18 @@ const Case kCases[] = {
      },
      "not on host-a any more"},
     {"not_protected_again", Fault::kGuestPowerOff, [](Outcome& o) { o.statuses[0]->is_protected = false; }, "not protected again"},
+    {"needed_arbiter", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->acknowledged_meanwhile = 0; }, "while the arbiter was away"},
+    {"moved_without_arbiter", Fault::kArbiterRestart, [](Outcome& o) { o.speakers.hosts[1].frames = 1; }, "though host-a was well"},
+    {"unprotected_without_arbiter", Fault::kArbiterRestart, [](Outcome& o) { o.statuses[0]->is_protected = false; },
+     "not a protected primary any more"},
+    {"peer_lost_without_arbiter", Fault::kArbiterRestart, [](Outcome& o) { o.statuses[1] = node("fenced"); }, "not its secondary any more"},
+    {"term_moved", Fault::kArbiterRestart, [](Outcome& o) { o.statuses[0]->term = Term{3}; }, "the term changed from 2 to 3"},
+    {"term_moved_for_a_while", Fault::kArbiterRestart,
+     [](Outcome& o) {
+       o.statuses[1]->timeline = {{"granted", at_ms(1100), Term{3}, ""}};
+     },
+     "host-b changed its term: granted"},
+    {"arbiter_forgot", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->record_after = "pair lab: no record"; }, "without its record"},
     {"disk_of_a_boot", Fault::kGuestReboot, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
     {"nothing_after_waking", Fault::kFreeze, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
 };

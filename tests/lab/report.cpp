@@ -80,6 +80,8 @@ std::string ending_as_json(const Outcome& outcome) {
 }
 
 std::string verdict_when_good(const Outcome& outcome) {
+  if (outcome.fault == Fault::kArbiterRestart)
+    return "the arbiter came back with its record, and nobody had needed it: no role and no term changed, the guest ran on";
   if (starts_afresh(outcome.fault))
     return "the guest started afresh on host-a, protected as before; nothing acknowledged is missing on its disk, and nobody took it over";
   return fmt::format("the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered",
@@ -101,6 +103,9 @@ std::string report_as_text(const Outcome& outcome) {
                       outcome.log_records_checked);
   if (outcome.linux_guest) text += linux_as_text(*outcome.linux_guest);
   if (outcome.ending) text += ending_as_text(outcome);
+  if (outcome.arbiter)
+    text += fmt::format("  without arbiter  {} acknowledged in {:.0f} ms\n  on its record    {}\n", outcome.arbiter->acknowledged_meanwhile,
+                        ms_after_fault(outcome, outcome.arbiter->back_at), outcome.arbiter->record_after);
   text += fmt::format("  longest silence  {:.0f} ms, as the client saw it\n", to_ms(outcome.longest_silence));
   const auto& hosts = outcome.speakers.hosts;
   text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,

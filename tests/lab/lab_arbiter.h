@@ -1,0 +1,57 @@
+// The arbiter of the lab's pair: a witness or an etcd, as a process on the machine `witness`. It can be killed and come back.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/base/clock.h"
+#include "net/base/result.h"
+#include "tests/lab/child.h"
+
+namespace understudy::lab {
+
+enum class ArbiterKind { kWitness, kEtcd };
+std::vector<std::string> arbiter_names();
+std::optional<ArbiterKind> arbiter_of(std::string_view name);
+
+class LabArbiter {
+ public:
+  struct Options {
+    ArbiterKind kind = ArbiterKind::kWitness;
+    std::filesystem::path programs;  // holds understudyd
+    std::filesystem::path folder;    // for its data and log
+    unsigned slowness = 1;
+  };
+  // The table of a node's configuration that names it.
+  static std::string configuration(const Options& options);
+  // Starts it with a new store. `node_config`: a node's whole configuration, by which an etcd is set up from host-a.
+  static Result<std::unique_ptr<LabArbiter>> start(const Clock& clock, Options options, std::filesystem::path node_config);
+
+  // SIGKILL; restart() brings it back with the store that it left.
+  void kill();
+  Result<void> restart();
+  // What it has on record, as an operator on host-a is told.
+  Result<std::string> show() const;
+  // kUnavailable when its process ended by itself.
+  Result<void> check_alive() const;
+  Child& process() const { return *process_; }
+
+ private:
+  LabArbiter(const Clock& clock, Options options, std::filesystem::path node_config)
+      : clock_{clock}, options_{std::move(options)}, node_config_{std::move(node_config)} {}
+  Result<void> launch(bool first);
+  // `understudyd arbiter ...` on host-a, again until it succeeds.
+  Result<std::string> steer(const std::vector<std::string>& words) const;
+
+  const Clock& clock_;
+  const Options options_;
+  const std::filesystem::path node_config_;
+  std::unique_ptr<Child> process_;
+  bool killed_ = false;
+};
+
+}  // namespace understudy::lab

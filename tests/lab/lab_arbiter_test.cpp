@@ -1,0 +1,91 @@
+// The lab's arbiters on its real networks, without a guest: each answers both hosts, and keeps its record when it is killed.
+#include "tests/lab/lab_arbiter.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace understudy::lab {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kRest = R"([pair]
+name = "lab"
+node = "a"
+initial_role = "primary"
+[vm]
+kernel = "/nowhere"
+memory_mib = 16
+[net]
+tap = "tap-guest"
+mac = "52:54:00:77:00:10"
+service_nic = "svc0"
+[replication]
+bind = "tcp://10.77.1.1:7001"
+peer = "tcp://10.77.1.2:7001"
+[heartbeat]
+bind = "tcp://10.77.1.1:7002"
+peer = "tcp://10.77.1.2:7002"
+[state]
+dir = "/nowhere"
+socket = "/nowhere/sock"
+
+)";
+
+class LabArbiterTest : public testing::TestWithParam<std::string> {
+ protected:
+  // An operator's word on a host; what he is told, or the error.
+  std::string steer(const std::string& host, std::vector<std::string> words) const {
+    std::vector<std::string> command{"ip", "netns", "exec", host, (options_.programs / "understudyd").string(), "arbiter"};
+    command.insert(command.end(), words.begin(), words.end());
+    command.insert(command.end(), {"--config", config_.string()});
+    const auto said = run_command(clock_, command, std::chrono::seconds{30});
+    return said ? *said : said.error().text();
+  }
+
+  void SetUp() override {
+    const char* const folder = std::getenv("LAB_DIR");
+    ASSERT_NE(folder, nullptr) << "runs inside tests/lab/lab";
+    std::error_code ignored;
+    options_ = {.kind = arbiter_of(GetParam()).value(),
+                .programs = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path(),
+                .folder = std::filesystem::path{folder} / ("arbiter-" + GetParam())};
+    std::filesystem::create_directories(options_.folder);
+    config_ = options_.folder / "node.toml";
+    std::ofstream{config_} << kRest << LabArbiter::configuration(options_);
+  }
+
+  const MonotonicClock clock_;
+  LabArbiter::Options options_;
+  std::filesystem::path config_;
+};
+
+TEST_P(LabArbiterTest, AnswersBothHostsAndKeepsItsRecordWhenKilled) {
+  auto started = LabArbiter::start(clock_, options_, config_);
+  ASSERT_TRUE(started) << started.error().text();
+  auto& arbiter = **started;
+  const auto fresh = arbiter.show();
+  ASSERT_TRUE(fresh) << fresh.error().text();
+  EXPECT_THAT(*fresh, HasSubstr("pair lab: no record"));
+  EXPECT_THAT(steer("host-b", {"seed", "--term", "7", "--holder", "b", "--incarnation", "22"}), HasSubstr("is seeded: term 7, solo"));
+  for (int i = 0; i < 3; ++i) {
+    arbiter.kill();
+    EXPECT_TRUE(arbiter.check_alive()) << "killed on purpose";
+    ASSERT_TRUE(arbiter.restart());
+    const auto record = arbiter.show();
+    ASSERT_TRUE(record) << record.error().text();
+    EXPECT_THAT(*record, HasSubstr("term 7, solo; holder: node b (incarnation 22)"));
+    EXPECT_TRUE(arbiter.check_alive());
+  }
+  EXPECT_THAT(steer("host-b", {"show"}), HasSubstr("term 7, solo"));
+  EXPECT_THAT(steer("host-a", {"seed", "--term", "9", "--holder", "a", "--incarnation", "11"}), HasSubstr("the record is intact"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, LabArbiterTest, testing::ValuesIn(arbiter_names()), [](const auto& one) { return one.param; });
+
+}  // namespace
+}  // namespace understudy::lab
