@@ -35,6 +35,7 @@ struct EtcdTxnRequest {
 
 struct EtcdResponseHeader {
   clusterId @0 :UInt64 $Json.name("cluster_id");
+  revision @1 :Int64;
 }
 
 struct EtcdKeyValue {
@@ -61,8 +62,13 @@ struct EtcdFault {  # what the gateway says beside a status that is not 200
   message @0 :Text;
 }
 
-# A pair's value. Fields are only appended.
+# The two values that are kept. Fields are only appended.
+struct StoredEtcdIdentity {
+  cluster @0 :UInt64;  # that was set up; another one now means that its content comes from a backup
+  store @1 :UInt64;    # random, new with each setting up
+  amnesiac @2 :Bool;
+}
 struct StoredEtcdPair {
-  cluster @0 :UInt64;  # the cluster that it was written to: another one now means that it comes from a backup
-  pair @1 :Data;       # a StoredWitnessPair (witness.capnp)
+  store @0 :UInt64;  # that it was written to; another one now means that there may have been later grants
+  pair @1 :Data;     # a StoredWitnessPair (witness.capnp)
 }

@@ -97,8 +97,12 @@ std::string encode_etcd_txn(const EtcdTxn& txn) {
 
 Result<EtcdTxnAnswer> decode_etcd_txn(const EtcdTxn& txn, std::string_view json) {
   return read_json<schema::EtcdTxnResponse>(json, [&](schema::EtcdTxnResponse::Reader in) -> Result<EtcdTxnAnswer> {
-    EtcdTxnAnswer answer{.cluster = in.getHeader().getClusterId(), .written = in.getSucceeded() && txn.put.has_value(), .values = {}};
+    EtcdTxnAnswer answer{.cluster = in.getHeader().getClusterId(),
+                         .revision = in.getHeader().getRevision(),
+                         .written = in.getSucceeded() && txn.put.has_value(),
+                         .values = {}};
     if (answer.cluster == 0) return misread("names no cluster");
+    if (answer.revision <= 0) return misread("has no revision");
     if (!txn.put && !in.getSucceeded()) return misread("says that a read without a condition did not succeed");
     if (answer.written) return answer;
     const auto responses = in.getResponses();
@@ -127,7 +131,7 @@ std::string decode_etcd_fault(std::string_view json) {
 
 std::vector<std::byte> encode_etcd_pair(std::string_view key, const EtcdPair& pair) {
   return seal_record(key, build_payload<schema::StoredEtcdPair>([&](schema::StoredEtcdPair::Builder out) {
-                       out.setCluster(pair.cluster.raw());
+                       out.setStore(pair.store.raw());
                        const auto bytes = encode_witness_pair(pair.pair);
                        out.setPair(kj::arrayPtr(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
                      }));
@@ -136,19 +140,25 @@ std::vector<std::byte> encode_etcd_pair(std::string_view key, const EtcdPair& pa
 Result<EtcdPair> decode_etcd_pair(std::string_view key, std::span<const std::byte> value) {
   US_ASSIGN(const auto payload, unseal_record(key, value));
   return read_payload<schema::StoredEtcdPair>(payload, [](schema::StoredEtcdPair::Reader in) -> Result<EtcdPair> {
-    EtcdPair pair{.cluster = StoreId{in.getCluster()}, .pair = {}};
+    EtcdPair pair{.store = StoreId{in.getStore()}, .pair = {}};
     US_ASSIGN(pair.pair, decode_witness_pair(std::as_bytes(std::span{in.getPair().begin(), in.getPair().size()})));
     return pair;
   });
 }
 
-std::vector<std::byte> encode_etcd_identity(std::string_view key, const WitnessIdentity& identity) {
-  return seal_record(key, encode_witness_identity(identity));
+std::vector<std::byte> encode_etcd_identity(std::string_view key, const EtcdIdentity& identity) {
+  return seal_record(key, build_payload<schema::StoredEtcdIdentity>([&](schema::StoredEtcdIdentity::Builder out) {
+                       out.setCluster(identity.cluster);
+                       out.setStore(identity.witness.store.raw());
+                       out.setAmnesiac(identity.witness.amnesiac);
+                     }));
 }
 
-Result<WitnessIdentity> decode_etcd_identity(std::string_view key, std::span<const std::byte> value) {
+Result<EtcdIdentity> decode_etcd_identity(std::string_view key, std::span<const std::byte> value) {
   US_ASSIGN(const auto payload, unseal_record(key, value));
-  return decode_witness_identity(payload);
+  return read_payload<schema::StoredEtcdIdentity>(payload, [](schema::StoredEtcdIdentity::Reader in) {
+    return EtcdIdentity{.cluster = in.getCluster(), .witness = {.store = StoreId{in.getStore()}, .amnesiac = in.getAmnesiac()}};
+  });
 }
 
 }  // namespace understudy

@@ -37,6 +37,7 @@ struct EtcdTxn {
 
 struct EtcdTxnAnswer {
   std::uint64_t cluster = 0;  // the id of the cluster that answered; never 0
+  std::int64_t revision = 0;  // of all its content; never falls, unless it lost some
   bool written = false;
   std::vector<EtcdValue> values;  // of `keys`, in their order; empty when written
 };
@@ -47,9 +48,15 @@ Result<EtcdTxnAnswer> decode_etcd_txn(const EtcdTxn& txn, std::string_view json)
 // What etcd says of a request that it did not serve, in one printable line; empty if it is nothing readable.
 std::string decode_etcd_fault(std::string_view json);
 
+// That a cluster may grant, as an operator said when it was set up.
+struct EtcdIdentity {
+  std::uint64_t cluster = 0;
+  WitnessIdentity witness;
+};
+
 // All that is kept of one pair, and where it was written.
 struct EtcdPair {
-  StoreId cluster;
+  StoreId store;
   WitnessPair pair;
   friend bool operator==(const EtcdPair&, const EtcdPair&) = default;
 };
@@ -57,7 +64,7 @@ struct EtcdPair {
 // Sealed with the key that they are stored under (replication/sealed_record.h). Decoding: kCorrupt, kUnsupportedVersion.
 std::vector<std::byte> encode_etcd_pair(std::string_view key, const EtcdPair& pair);
 Result<EtcdPair> decode_etcd_pair(std::string_view key, std::span<const std::byte> value);
-std::vector<std::byte> encode_etcd_identity(std::string_view key, const WitnessIdentity& identity);
-Result<WitnessIdentity> decode_etcd_identity(std::string_view key, std::span<const std::byte> value);
+std::vector<std::byte> encode_etcd_identity(std::string_view key, const EtcdIdentity& identity);
+Result<EtcdIdentity> decode_etcd_identity(std::string_view key, std::span<const std::byte> value);
 
 }  // namespace understudy

@@ -1,6 +1,7 @@
 #include "failover/etcd_store.h"
 
 #include <algorithm>
+#include <random>
 
 #include "failover/etcd_http.h"
 #include "net/base/check.h"
@@ -20,10 +21,15 @@ Error not_set_up(const std::string& marker) {
                    "): see `understudyd arbiter init --help`; as a new one only if no arbiter ever served these pairs"};
 }
 Error from_a_backup() {
-  return Error{
-      ErrorCode::kRefused,
-      "this cluster was restored from another's backup, and may have forgotten terms: `understudyd arbiter init --replacement`, and "
-      "seed the pair"};
+  return Error{ErrorCode::kRefused,
+               "this cluster was restored from another's backup, and may have forgotten terms: `understudyd arbiter init --restored`, and "
+               "seed the pair"};
+}
+
+StoreId new_store_id() {
+  std::random_device random;
+  std::uniform_int_distribution<std::uint64_t> any{1};
+  return StoreId{any(random)};
 }
 
 WitnessDecision decide_request(const EtcdStore::Request& request, const WitnessPair& pair, const WitnessIdentity& identity) {
@@ -39,7 +45,7 @@ struct EtcdStore::State {
   WitnessIdentity identity;
   EtcdPair pair;
   std::vector<std::int64_t> revisions;
-  bool suspect = false;  // the record is another cluster's: it may be older than the last grant
+  bool suspect = false;  // the record is another store's: it may be older than the last grant
 };
 
 EtcdKeys::EtcdKeys(std::string_view prefix, PairId id)
@@ -90,11 +96,16 @@ auto EtcdStore::over_members(Instant deadline, Attempt attempt) -> std::invoke_r
   return Error{code, "etcd: " + failures};
 }
 
-Result<EtcdTxnAnswer> EtcdStore::exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline) const {
+Result<EtcdTxnAnswer> EtcdStore::exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline) {
   const Duration budget = deadline - clock_.now();
   if (budget <= Duration{}) return Error{ErrorCode::kTimeout, "no time left for another request"};
   US_ASSIGN(const auto body, member.post(kTxnPath, encode_etcd_txn(txn), budget));
-  return decode_etcd_txn(txn, body);
+  US_ASSIGN(auto answer, decode_etcd_txn(txn, body));
+  // Linearizable answers never go back. A backup restored under the same token and addresses has the same cluster id, and is seen by this.
+  rolled_back_ = answer.cluster == cluster_ && (rolled_back_ || answer.revision < revision_);
+  cluster_ = answer.cluster;
+  revision_ = answer.revision;
+  return answer;
 }
 
 Result<EtcdStore::State> EtcdStore::understand(const EtcdTxnAnswer& answer) const {
@@ -104,13 +115,13 @@ Result<EtcdStore::State> EtcdStore::understand(const EtcdTxnAnswer& answer) cons
   State state{.identity = {}, .pair = {}, .revisions = {marker.mod_revision, stored.mod_revision}};
   auto identity = decode_etcd_identity(keys_.marker, marker.bytes);
   if (!identity) return std::move(identity.error()).within("value of " + keys_.marker);
-  state.identity = *identity;
-  if (state.identity.store != StoreId{answer.cluster}) return from_a_backup();
+  state.identity = identity->witness;
+  if (identity->cluster != answer.cluster) return from_a_backup();
   if (stored.mod_revision == 0) return state;
   auto pair = decode_etcd_pair(keys_.pair, stored.bytes);
   if (!pair) return std::move(pair.error()).within("value of " + keys_.pair);
   state.pair = std::move(*pair);
-  state.suspect = state.pair.cluster != state.identity.store;
+  state.suspect = state.pair.store != state.identity.store;
   // What came after the backup is not known: at least one grant, say.
   if (auto& known = state.pair.pair; state.suspect && known.record) known.forgotten = std::max(known.forgotten, after(known.record->term));
   return state;
@@ -120,21 +131,37 @@ Result<ArbiterAnswer> EtcdStore::serve(const Request& request, Instant deadline)
   return over_members(deadline, [&](EtcdConnection& member, Instant until) { return serve_by(member, request, until); });
 }
 
-Result<ArbiterAnswer> EtcdStore::serve_by(EtcdConnection& member, const Request& request, Instant deadline) const {
-  EtcdTxn txn{.keys = {keys_.marker, keys_.pair}, .unchanged = {}, .put = {}};
-  US_ASSIGN(auto answer, exchange(member, txn, deadline));
+Result<ArbiterAnswer> EtcdStore::serve_by(EtcdConnection& member, const Request& request, Instant deadline) {
+  const EtcdTxn read{.keys = {keys_.marker, keys_.pair}, .unchanged = {}, .put = {}};
+  US_ASSIGN(auto answer, exchange(member, read, deadline));
   for (int round = 0; round < kMaxRounds; ++round) {
-    US_ASSIGN(const auto state, understand(answer));
+    const auto cluster = answer.cluster;
+    US_ASSIGN(auto state, understand(answer));
+    auto& pair = state.pair.pair;
+    const auto commit = [&](const WitnessPair& changed) {
+      EtcdTxn write = read;
+      write.unchanged = state.revisions;
+      write.put = EtcdPut{.key = keys_.pair, .value = encode_etcd_pair(keys_.pair, {state.identity.store, changed})};
+      return exchange(member, write, deadline);
+    };
+    if (rolled_back_) {
+      pair.forgotten = std::max(pair.forgotten, after(pair.record ? pair.record->term : Term{}));
+      US_ASSIGN(answer, commit(pair));
+      if (!answer.written) continue;
+      if (answer.cluster != cluster) return from_a_backup();
+      rolled_back_ = false;
+      log(Severity::kError, "etcd was rolled back: the pair must be seeded", {{"endpoint", member.endpoint()}});
+      US_ASSIGN(answer, exchange(member, read, deadline));
+      continue;
+    }
     if (state.suspect && !std::holds_alternative<WitnessSeed>(request))
-      return Error{ErrorCode::kRefused, "the pair's record comes from another cluster's backup: seed it above both nodes' terms"};
-    auto decision = decide_request(request, state.pair.pair, state.identity);
+      return Error{ErrorCode::kRefused, "the pair's record comes from a backup: seed it above both nodes' terms"};
+    auto decision = decide_request(request, pair, state.identity);
     if (!decision.changed) return std::move(decision.answer);
-    txn.unchanged = state.revisions;
-    txn.put = EtcdPut{.key = keys_.pair, .value = encode_etcd_pair(keys_.pair, {state.identity.store, *decision.changed})};
-    US_ASSIGN(answer, exchange(member, txn, deadline));
+    US_ASSIGN(answer, commit(*decision.changed));
     if (!answer.written) continue;  // somebody was faster: his record is decided upon
-    // The same address may have become another cluster's since it was read: what was written there counts for nothing.
-    if (StoreId{answer.cluster} != state.identity.store) return from_a_backup();
+    // The same address may have become another cluster's, or a backup's, since it was read: what was written there counts for nothing.
+    if (answer.cluster != cluster || rolled_back_) return from_a_backup();
     if (!decision.answer.granted) log(Severity::kError, "the arbiter has forgotten terms", {{"reason", decision.answer.reason}});
     return std::move(decision.answer);
   }
@@ -155,31 +182,30 @@ Result<void> EtcdStore::check_one_cluster(Instant deadline) {
   return {};
 }
 
-Result<WitnessIdentity> EtcdStore::set_up(bool replacement, Instant deadline) {
+Result<WitnessIdentity> EtcdStore::set_up(EtcdSetUp how, Instant deadline) {
   US_TRY(check_one_cluster(deadline));
-  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return set_up_by(member, replacement, until); });
+  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return set_up_by(member, how, until); });
 }
 
-Result<WitnessIdentity> EtcdStore::set_up_by(EtcdConnection& member, bool replacement, Instant deadline) const {
+Result<WitnessIdentity> EtcdStore::set_up_by(EtcdConnection& member, EtcdSetUp how, Instant deadline) {
   EtcdTxn txn{.keys = {keys_.marker}, .unchanged = {}, .put = {}};
   US_ASSIGN(auto answer, exchange(member, txn, deadline));
   for (int round = 0; round < kMaxRounds; ++round) {
     const auto& marker = answer.values[0];
-    const StoreId cluster{answer.cluster};
-    if (marker.mod_revision != 0) {
-      auto identity = decode_etcd_identity(keys_.marker, marker.bytes);
-      if (!identity) return std::move(identity.error()).within("value of " + keys_.marker);
-      const bool whole = identity->store == cluster;
-      if (whole && replacement && !identity->amnesiac)
+    const auto cluster = answer.cluster;
+    if (marker.mod_revision != 0 && how != EtcdSetUp::kRestored) {
+      auto found = decode_etcd_identity(keys_.marker, marker.bytes);
+      if (!found) return std::move(found.error()).within("value of " + keys_.marker);
+      if (found->cluster != cluster) return from_a_backup();
+      if (how == EtcdSetUp::kReplacement && !found->witness.amnesiac)
         return Error{ErrorCode::kRefused, "it is whole: a replacement is for a cluster that lost its content"};
-      if (whole) return *identity;
-      if (!replacement) return from_a_backup();
+      return found->witness;
     }
-    const WitnessIdentity identity{.store = cluster, .amnesiac = replacement};
+    const WitnessIdentity identity{.store = new_store_id(), .amnesiac = how != EtcdSetUp::kNew};
     txn.unchanged = {marker.mod_revision};
-    txn.put = EtcdPut{.key = keys_.marker, .value = encode_etcd_identity(keys_.marker, identity)};
+    txn.put = EtcdPut{.key = keys_.marker, .value = encode_etcd_identity(keys_.marker, {cluster, identity})};
     US_ASSIGN(answer, exchange(member, txn, deadline));
-    if (answer.written && StoreId{answer.cluster} == cluster) return identity;
+    if (answer.written && answer.cluster == cluster) return identity;
     if (answer.written) return Error{ErrorCode::kUnavailable, "the cluster was exchanged meanwhile"};
   }
   return Error{ErrorCode::kBusy, "somebody else is setting it up"};

@@ -19,6 +19,13 @@ struct EtcdConfig {
   Duration timeout = std::chrono::milliseconds{500};  // of one member: for all that a call asks it
 };
 
+// An operator's word about a cluster.
+enum class EtcdSetUp : std::uint8_t {
+  kNew,          // no arbiter ever served these pairs
+  kReplacement,  // in a lost one's place: grants nothing until seeded
+  kRestored,     // holds a backup: what is on record counts for nothing until seeded
+};
+
 // The keys: /understudy/<prefix>/arbiter says that this cluster may grant, /understudy/<prefix>/<pair id> is the record.
 struct EtcdKeys {
   EtcdKeys(std::string_view prefix, PairId pair);
@@ -41,10 +48,9 @@ class EtcdStore {
   // when no member answered sensibly: a proposal may then have been granted, or may be yet: repeat it under the same request id.
   Result<ArbiterAnswer> serve(const Request& request, Instant deadline);
 
-  // An operator's word that this cluster may grant from now on: `replacement` if it takes a lost one's place, so that pairs are seeded
-  // first. What is set up already stays as it is. kRefused where a replacement would displace a whole cluster, where endpoints belong to
-  // different clusters, and where a backup is called new.
-  Result<WitnessIdentity> set_up(bool replacement, Instant deadline);
+  // From now on this cluster may grant. What is set up already stays as it is, but for kRestored. kRefused where a replacement would
+  // displace a whole cluster, where endpoints belong to different clusters, and where what is plainly a backup is called new.
+  Result<WitnessIdentity> set_up(EtcdSetUp how, Instant deadline);
 
   // As many times the configured timeout as there are members.
   Duration patience() const;
@@ -55,10 +61,10 @@ class EtcdStore {
   struct State;
   template <class Attempt>
   auto over_members(Instant deadline, Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant>;
-  Result<EtcdTxnAnswer> exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline) const;
+  Result<EtcdTxnAnswer> exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline);
   Result<State> understand(const EtcdTxnAnswer& answer) const;
-  Result<ArbiterAnswer> serve_by(EtcdConnection& member, const Request& request, Instant deadline) const;
-  Result<WitnessIdentity> set_up_by(EtcdConnection& member, bool replacement, Instant deadline) const;
+  Result<ArbiterAnswer> serve_by(EtcdConnection& member, const Request& request, Instant deadline);
+  Result<WitnessIdentity> set_up_by(EtcdConnection& member, EtcdSetUp how, Instant deadline);
   Result<void> check_one_cluster(Instant deadline);
 
   const Members members_;
@@ -66,6 +72,9 @@ class EtcdStore {
   const Duration timeout_;
   const Clock& clock_;
   std::size_t preferred_ = 0;  // the member that answered last
+  std::uint64_t cluster_ = 0;  // that answered last, and its newest revision
+  std::int64_t revision_ = 0;
+  bool rolled_back_ = false;  // it showed an older one: to be written down in the pair's record
 };
 
 }  // namespace understudy

@@ -84,7 +84,9 @@ constexpr const char* kAboutArbiter =
     "  understudyd arbiter init --config FILE --new\n"
     "      etcd may grant terms from now on; only where no arbiter ever served these pairs\n"
     "  understudyd arbiter init --config FILE --replacement\n"
-    "      etcd takes the place of one that lost its content, or was restored from a backup: each pair must be seeded then\n"
+    "      etcd takes the place of one that lost its content: each pair must be seeded then\n"
+    "  understudyd arbiter init --config FILE --restored\n"
+    "      etcd was restored from a backup, and grants may have come after it: each pair must be seeded then\n"
     "  understudyd arbiter seed --config FILE --term 9 --holder a --incarnation 1234567890123456789\n"
     "      after a loss: node a runs the guest (or ran it last), and 9 is above every term and promise of either node\n"
     "      (`understudy status` shows them). A wrong holder may cost the guest's latest state.\n"
@@ -93,7 +95,7 @@ constexpr const char* kAboutArbiter =
 
 // What `understudyd arbiter` was told.
 struct ArbiterOptions {
-  bool replacement = false;
+  EtcdSetUp set_up = EtcdSetUp::kNew;
   std::uint64_t term = 0;
   std::string holder;
   std::uint64_t incarnation = 0;
@@ -105,7 +107,7 @@ int steer_arbiter(std::string_view command, const std::filesystem::path& config_
   prepare_signals();
   const MonotonicClock clock;
   const NodeIncarnation holder{options.holder == "b" ? NodeId::kB : NodeId::kA, Incarnation{options.incarnation}};
-  const auto said = command == "init"   ? set_up_arbiter(*config, options.replacement, clock)
+  const auto said = command == "init"   ? set_up_arbiter(*config, options.set_up, clock)
                     : command == "seed" ? seed_arbiter(*config, Term{options.term}, holder, clock)
                                         : show_arbiter(*config, clock);
   if (!said) return fail(said.error());
@@ -136,7 +138,7 @@ int dispatch(int argc, char** argv) {
       ->excludes(new_flag);
 
   ArbiterOptions arbiter_options;
-  bool arbiter_is_new = false;
+  bool arbiter_is_new = false, arbiter_is_replacement = false, arbiter_is_restored = false;
   CLI::App* const arbiter = app.add_subcommand("arbiter", kAboutArbiter)->require_subcommand(1);
   CLI::App* const init = arbiter->add_subcommand("init", "let an etcd grant terms");
   CLI::App* const seed = arbiter->add_subcommand("seed", "tell an arbiter that forgot who runs the guest");
@@ -145,7 +147,8 @@ int dispatch(int argc, char** argv) {
     sub->add_option("--config", config, "the TOML file of one of the pair's nodes")->required();
   auto* const how = init->add_option_group("how");
   how->add_flag("--new", arbiter_is_new, "no arbiter ever served these pairs");
-  how->add_flag("--replacement", arbiter_options.replacement, "in place of one that lost its content: grants nothing until seeded");
+  how->add_flag("--replacement", arbiter_is_replacement, "in place of one that lost its content: grants nothing until seeded");
+  how->add_flag("--restored", arbiter_is_restored, "from a backup: nothing on record counts until seeded");
   how->require_option(1);
   seed->add_option("--term", arbiter_options.term, "above every term and promise of either node")->required();
   seed->add_option("--holder", arbiter_options.holder, "the node that runs the guest, or ran it last: a or b")
@@ -169,6 +172,8 @@ int dispatch(int argc, char** argv) {
   if (probe_storage->parsed()) return run_storage_probe(probed, images);
   if (run->parsed()) return run_node(config);
   if (check->parsed()) return check_config(config);
+  if (arbiter_is_replacement) arbiter_options.set_up = EtcdSetUp::kReplacement;
+  if (arbiter_is_restored) arbiter_options.set_up = EtcdSetUp::kRestored;
   if (arbiter->parsed()) return steer_arbiter(arbiter->get_subcommands().front()->get_name(), config, arbiter_options);
   witness_options.store = store;
   if (is_new) witness_options.open = WitnessStore::Open::kNew;

@@ -82,12 +82,12 @@ Result<void> check_arbiter(const DaemonConfig& config) {
   return {};
 }
 
-Result<std::string> set_up_arbiter(const DaemonConfig& config, bool replacement, const Clock& clock) {
+Result<std::string> set_up_arbiter(const DaemonConfig& config, EtcdSetUp how, const Clock& clock) {
   if (!config.etcd) return Error{ErrorCode::kInvalid, "the witness is set up where it runs: understudyd witness --new, or --replacement"};
   US_ASSIGN(const auto store, open_etcd(config, clock));
-  US_ASSIGN(const auto identity, store->set_up(replacement, clock.now() + store->patience()));
+  US_ASSIGN(const auto identity, store->set_up(how, clock.now() + store->patience()));
   return fmt::format("{} is the arbiter of prefix \"{}\", store {}{}", arbiter_name(config), config.etcd->prefix, identity.store.raw(),
-                     identity.amnesiac ? "; as a replacement: seed each pair before it can be granted a term" : "");
+                     identity.amnesiac ? "; seed each pair before it can be granted a term" : "");
 }
 
 Result<std::string> seed_arbiter(const DaemonConfig& config, Term term, NodeIncarnation holder, const Clock& clock) {

@@ -12,9 +12,8 @@ namespace understudy {
 
 // Whether the files that the arbiter needs can be used. Asks nobody.
 Result<void> check_arbiter(const DaemonConfig& config);
-// Of etcd: that it may grant from now on, as a new arbiter or in a lost one's place. kRefused: see EtcdStore::set_up(). kInvalid for a
-// witness, which is set up where it runs.
-Result<std::string> set_up_arbiter(const DaemonConfig& config, bool replacement, const Clock& clock);
+// Of etcd: that it may grant from now on. kRefused: see EtcdStore::set_up(). kInvalid for a witness, which is set up where it runs.
+Result<std::string> set_up_arbiter(const DaemonConfig& config, EtcdSetUp how, const Clock& clock);
 // kRefused with the arbiter's reason: see decide_seed().
 Result<std::string> seed_arbiter(const DaemonConfig& config, Term term, NodeIncarnation holder, const Clock& clock);
 // The record as it stands.

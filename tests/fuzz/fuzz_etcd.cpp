@@ -20,15 +20,15 @@ const EtcdTxn kWrite{.keys = {"k", "p"}, .unchanged = {7, 0}, .put = EtcdPut{"p"
 constexpr std::string_view kAnswers[] = {
     R"({"header":{"cluster_id":"14841639068965178418","revision":"9"},"succeeded":true,"responses":[{"response_range":{"header":{},"kvs":)"
     R"([{"key":"aw==","create_revision":"7","mod_revision":"8","version":"2","value":"dg=="}],"count":"1"}},{"response_range":{}}]})",
-    R"({"header":{"cluster_id":"5"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"10"}}}]})",
-    R"({"header":{"cluster_id":"5"},"responses":[{"response_range":{}},{"response_range":{}}]})",
+    R"({"header":{"cluster_id":"5","revision":"9"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"10"}}}]})",
+    R"({"header":{"cluster_id":"5","revision":"9"},"responses":[{"response_range":{}},{"response_range":{}}]})",
     R"({"error":"etcdserver: no leader","message":"etcdserver: no leader","code":14})",
 };
 
 EtcdPair sound_pair() {
   const NodeIncarnation a{NodeId::kA, Incarnation{11}}, b{NodeId::kB, Incarnation{22}};
   return {
-      .cluster = StoreId{5},
+      .store = StoreId{5},
       .pair = {.record = ArbiterRecord{.term = Term{9}, .mode = PairMode::kPair, .holder = b, .eligible = {a, b}, .request = RequestId{5}},
                .made_by = Proposal{.kind = ProposalKind::kSwitchover,
                                    .request = RequestId{5},
@@ -47,7 +47,7 @@ void check_answer(std::string_view json) {
   for (const auto* const txn : {&kRead, &kWrite}) {
     const auto answer = decode_etcd_txn(*txn, json);
     if (!answer) continue;
-    US_CHECK(answer->cluster != 0);
+    US_CHECK(answer->cluster != 0 && answer->revision > 0);
     US_CHECK(answer->written ? txn->put && answer->values.empty() : answer->values.size() == txn->keys.size());
     for (const auto& value : answer->values) US_CHECK(value.mod_revision > 0 || (value.mod_revision == 0 && value.bytes.empty()));
   }

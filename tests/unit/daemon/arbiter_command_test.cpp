@@ -59,14 +59,14 @@ TEST_F(ArbiterCommandTest, AWitnessIsShownAndSeeded) {
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code(), ErrorCode::kRefused);
   EXPECT_THAT(again.error().text(), HasSubstr("the record is intact"));
-  EXPECT_THAT(set_up_arbiter(config_, false, clock_).error().text(), HasSubstr("is set up where it runs"));
+  EXPECT_THAT(set_up_arbiter(config_, EtcdSetUp::kNew, clock_).error().text(), HasSubstr("is set up where it runs"));
 }
 
 TEST_F(ArbiterCommandTest, AnEtcdThatIsNotThereIsOneClearError) {
   config_.etcd.emplace().endpoints = {*EtcdEndpoint::parse("http://127.0.0.1:1")};
   const std::string says = "etcd: http://127.0.0.1:1: no connection";
   EXPECT_EQ(show_arbiter(config_, clock_).error().text(), says);
-  EXPECT_EQ(set_up_arbiter(config_, true, clock_).error().text(), says);
+  EXPECT_EQ(set_up_arbiter(config_, EtcdSetUp::kReplacement, clock_).error().text(), says);
   EXPECT_EQ(seed_arbiter(config_, Term{9}, {NodeId::kB, Incarnation{22}}, clock_).error().text(), says);
 }
 

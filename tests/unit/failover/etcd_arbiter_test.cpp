@@ -54,7 +54,7 @@ class EtcdArbiterTest : public LoopTest {
  protected:
   EtcdArbiterTest() {
     const EtcdKeys keys{"default", kArbiterPair};
-    etcd_.put(keys.marker, encode_etcd_identity(keys.marker, {.store = StoreId{5}, .amnesiac = false}));
+    etcd_.put(keys.marker, encode_etcd_identity(keys.marker, {.cluster = 5, .witness = {.store = StoreId{5}, .amnesiac = false}}));
     EtcdStore::Members members;
     auto member = std::make_unique<GatedMember>(etcd_);
     member_ = member.get();

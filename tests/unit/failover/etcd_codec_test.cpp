@@ -31,22 +31,25 @@ TEST(EtcdCodec, AnAnswerIsUnderstood) {
              R"("mod_revision":"8","version":"2","value":"dg=="}],"count":"1"}},{"response_range":{"header":{"revision":"9"}}}]})");
   ASSERT_TRUE(read) << read.error().text();
   EXPECT_EQ(read->cluster, 14841639068965178418ULL);
+  EXPECT_EQ(read->revision, 9);
   EXPECT_FALSE(read->written);
   ASSERT_EQ(read->values.size(), 2U);
   EXPECT_EQ(read->values[0], (EtcdValue{8, {std::byte{'v'}}}));
   EXPECT_EQ(read->values[1], EtcdValue{});
   const auto written = decode_etcd_txn(
-      kWrite, R"({"header":{"cluster_id":"5"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"10"}}}]})");
+      kWrite,
+      R"({"header":{"cluster_id":"5","revision":"9"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"10"}}}]})");
   ASSERT_TRUE(written) << written.error().text();
   EXPECT_TRUE(written->written);
-  const auto lost = decode_etcd_txn(kWrite, R"({"header":{"cluster_id":"5"},"responses":[{"response_range":{}},{"response_range":{}}]})");
+  const auto lost =
+      decode_etcd_txn(kWrite, R"({"header":{"cluster_id":"5","revision":"9"},"responses":[{"response_range":{}},{"response_range":{}}]})");
   ASSERT_TRUE(lost) << lost.error().text();
   EXPECT_FALSE(lost->written);
   EXPECT_EQ(lost->values.size(), 2U);
 }
 
 TEST(EtcdCodec, AnswersThatCannotBe) {
-  const std::string head = R"({"header":{"cluster_id":"5"},"succeeded":true,"responses":)";
+  const std::string head = R"({"header":{"cluster_id":"5","revision":"9"},"succeeded":true,"responses":)";
   const std::string none = R"({"response_range":{}})";
   const auto with_kv = [&](const std::string& kv) { return head + R"([{"response_range":{"kvs":[)" + kv + "]}}," + none + "]}"; };
   const struct {
@@ -66,8 +69,9 @@ TEST(EtcdCodec, AnswersThatCannotBe) {
       {"nested beyond reason", std::string(2000, '['), "is not the JSON"},
       {"empty", "{}", "names no cluster"},
       {"no header", R"({"succeeded":true,"responses":[]})", "names no cluster"},
-      {"a read that failed", R"({"header":{"cluster_id":"5"}})", "without a condition did not succeed"},
-      {"no responses", R"({"header":{"cluster_id":"5"},"succeeded":true})", "has 0 parts where 2 were asked for"},
+      {"no revision of all", R"({"header":{"cluster_id":"5"},"succeeded":true})", "has no revision"},
+      {"a read that failed", R"({"header":{"cluster_id":"5","revision":"9"}})", "without a condition did not succeed"},
+      {"no responses", R"({"header":{"cluster_id":"5","revision":"9"},"succeeded":true})", "has 0 parts where 2 were asked for"},
       {"too few", head + "[" + none + "]}", "has 1 parts"},
       {"too many", head + "[" + none + "," + none + "," + none + "]}", "has 3 parts"},
       {"of another kind", head + R"([{"response_put":{}},)" + none + "]}", "lacks what was read"},
@@ -99,7 +103,7 @@ TEST(EtcdCodec, AFaultIsOnePrintableLine) {
 }
 
 TEST(EtcdCodec, StoredValuesComeBackAndBelongToTheirKey) {
-  const EtcdPair pair{.cluster = StoreId{5},
+  const EtcdPair pair{.store = StoreId{5},
                       .pair = {.record = ArbiterRecord{.term = Term{3},
                                                        .mode = PairMode::kSolo,
                                                        .holder = {NodeId::kA, Incarnation{1}},
@@ -112,11 +116,12 @@ TEST(EtcdCodec, StoredValuesComeBackAndBelongToTheirKey) {
   EXPECT_EQ(decode_etcd_pair("other", bytes).error().code(), ErrorCode::kCorrupt);
   bytes.back() ^= std::byte{1};
   EXPECT_EQ(decode_etcd_pair("key", bytes).error().code(), ErrorCode::kCorrupt);
-  const WitnessIdentity identity{.store = StoreId{5}, .amnesiac = true};
-  const auto marker = decode_etcd_identity("key", encode_etcd_identity("key", identity));
+  const auto marker =
+      decode_etcd_identity("key", encode_etcd_identity("key", {.cluster = 9, .witness = {.store = StoreId{5}, .amnesiac = true}}));
   ASSERT_TRUE(marker);
-  EXPECT_EQ(marker->store, identity.store);
-  EXPECT_TRUE(marker->amnesiac);
+  EXPECT_EQ(marker->cluster, 9U);
+  EXPECT_EQ(marker->witness.store, StoreId{5});
+  EXPECT_TRUE(marker->witness.amnesiac);
 }
 
 TEST(EtcdEndpoint, IsASchemeAnAddressAndAPort) {

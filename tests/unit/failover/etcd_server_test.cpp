@@ -70,11 +70,11 @@ class EtcdServerTest : public testing::Test {
     }
   }
   // Until a member answers, and is set up.
-  void set_up(bool replacement = false) const {
+  void set_up(EtcdSetUp how = EtcdSetUp::kNew) const {
     const auto by = store();
     const Instant give_up = clock_.now() + kHang;
-    auto made = by->set_up(replacement, clock_.now() + by->patience());
-    while (!made && clock_.now() < give_up) made = by->set_up(replacement, clock_.now() + by->patience());
+    auto made = by->set_up(how, clock_.now() + by->patience());
+    while (!made && clock_.now() < give_up) made = by->set_up(how, clock_.now() + by->patience());
     ASSERT_TRUE(made) << made.error().text();
   }
   // A pair, both eligible; a holds the term that is returned.
@@ -233,7 +233,7 @@ TEST_F(EtcdServerTest, ARebuiltClusterGrantsNothingUntilSeeded) {
   refused(WitnessRead{});
   refused(propose(ProposalKind::kBootstrap, kFirstA, Term{}, 9));
   refused(propose(ProposalKind::kTakeover, kFirstB, Term{2}, 10));
-  set_up(true);
+  set_up(EtcdSetUp::kReplacement);
   EXPECT_NE(ask(*by, WitnessRead{}).store, was) << "the nodes see that it is another";
   EXPECT_FALSE(ask(*by, propose(ProposalKind::kBootstrap, kFirstA, Term{}, 11)).granted);
   EXPECT_FALSE(ask(*by, propose(ProposalKind::kRenew, kFirstA, Term{2}, 12)).granted);
@@ -268,10 +268,10 @@ class EtcdTlsTest : public EtcdServerTest {
   // The error of a member that answers, or does not.
   std::string fails(const EtcdTls& tls) const {
     const auto by = store(std::chrono::seconds{5}, tls);
-    auto made = by->set_up(false, clock_.now() + by->patience());
+    auto made = by->set_up(EtcdSetUp::kNew, clock_.now() + by->patience());
     for (int i = 0; i < 500 && !made && made.error().text().find("no connection") != std::string::npos; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds{20});
-      made = by->set_up(false, clock_.now() + by->patience());
+      made = by->set_up(EtcdSetUp::kNew, clock_.now() + by->patience());
     }
     return made ? "set up" : made.error().text();
   }

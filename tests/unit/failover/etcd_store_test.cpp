@@ -30,11 +30,11 @@ class EtcdStoreTest : public testing::Test {
     return EtcdStore{std::move(made), {.endpoints = {}, .tls = {}, .prefix = "default", .timeout = timeout}, kPair, clock_};
   }
   Result<ArbiterAnswer> serve(EtcdStore& by, const EtcdStore::Request& request) { return by.serve(request, clock_.now() + kLong); }
-  Result<WitnessIdentity> set_up(EtcdStore& by, bool replacement = false) { return by.set_up(replacement, clock_.now() + kLong); }
+  Result<WitnessIdentity> set_up(EtcdStore& by, EtcdSetUp how = EtcdSetUp::kNew) { return by.set_up(how, clock_.now() + kLong); }
   void keep(const WitnessPair& pair, const WitnessIdentity& identity) {
     etcd_.forget_everything();
     etcd_.set_cluster(identity.store.raw());
-    etcd_.put(kKeys.marker, encode_etcd_identity(kKeys.marker, identity));
+    etcd_.put(kKeys.marker, encode_etcd_identity(kKeys.marker, {identity.store.raw(), identity}));
     if (pair.record || pair.forgotten != Term{}) etcd_.put(kKeys.pair, encode_etcd_pair(kKeys.pair, {identity.store, pair}));
   }
 
@@ -101,7 +101,7 @@ TEST_F(EtcdStoreTest, AnEmptyClusterGrantsNothingUntilItIsSetUp) {
   }
   EXPECT_EQ(etcd_.keys(), 0U);
   ASSERT_TRUE(set_up(subject));
-  EXPECT_EQ(serve(subject, WitnessRead{})->store, StoreId{kCluster});
+  EXPECT_NE(serve(subject, WitnessRead{})->store, StoreId{});
   EXPECT_TRUE(serve(subject, proposal(ProposalKind::kBootstrap, kA1, 0))->granted);
 }
 
@@ -111,16 +111,16 @@ TEST_F(EtcdStoreTest, SettingUpTwiceChangesNothing) {
   const auto again = set_up(subject);
   ASSERT_TRUE(again);
   EXPECT_FALSE(again->amnesiac);
-  const auto displaced = set_up(subject, true);
+  const auto displaced = set_up(subject, EtcdSetUp::kReplacement);
   ASSERT_FALSE(displaced);
   EXPECT_THAT(displaced.error().text(), HasSubstr("it is whole"));
 }
 
 TEST_F(EtcdStoreTest, AReplacementBootstrapsNobodyAndIsSeeded) {
   auto subject = store();
-  ASSERT_TRUE(set_up(subject, true));
+  ASSERT_TRUE(set_up(subject, EtcdSetUp::kReplacement));
   EXPECT_TRUE(set_up(subject)->amnesiac) << "stays so, whatever it is set up as";
-  EXPECT_TRUE(set_up(subject, true)) << "its answer was lost";
+  EXPECT_TRUE(set_up(subject, EtcdSetUp::kReplacement)) << "its answer was lost";
   const auto refused = serve(subject, proposal(ProposalKind::kBootstrap, kA1, 0));
   ASSERT_TRUE(refused);
   EXPECT_FALSE(refused->granted);
@@ -142,7 +142,7 @@ TEST_F(EtcdStoreTest, WhatAClusterHasForgottenIsKeptThere) {
   EXPECT_TRUE(serve(another, WitnessSeed{Term{6}, kB1})->granted);
 }
 
-// A snapshot restored gives the old content under a new cluster id.
+// A snapshot that is restored under another token or other addresses has another cluster id.
 TEST_F(EtcdStoreTest, ABackupGrantsNothingUntilItIsSeeded) {
   keep(kPairAB, kWitness);
   auto subject = store();
@@ -150,8 +150,11 @@ TEST_F(EtcdStoreTest, ABackupGrantsNothingUntilItIsSeeded) {
   const auto takeover = proposal(ProposalKind::kTakeover, kB1, 5);
   EXPECT_THAT(serve(subject, takeover).error().text(), HasSubstr("restored from another's backup"));
   EXPECT_THAT(serve(subject, WitnessSeed{Term{9}, kA1}).error().text(), HasSubstr("restored from another's backup"));
-  EXPECT_THAT(set_up(subject).error().text(), HasSubstr("restored from another's backup")) << "it is not new";
-  ASSERT_TRUE(set_up(subject, true));
+  for (const auto how : {EtcdSetUp::kNew, EtcdSetUp::kReplacement})
+    EXPECT_THAT(set_up(subject, how).error().text(), HasSubstr("restored from another's backup")) << "it is neither new nor empty";
+  const auto restored = set_up(subject, EtcdSetUp::kRestored);
+  ASSERT_TRUE(restored);
+  EXPECT_TRUE(restored->amnesiac);
   for (const EtcdStore::Request& request : std::initializer_list<EtcdStore::Request>{WitnessRead{}, takeover}) {
     const auto answer = serve(subject, request);
     ASSERT_FALSE(answer) << "an old record is no news of who may run";
@@ -159,8 +162,67 @@ TEST_F(EtcdStoreTest, ABackupGrantsNothingUntilItIsSeeded) {
   }
   EXPECT_FALSE(serve(subject, WitnessSeed{Term{6}, kA1})->granted) << "term 6 may have been granted after the backup";
   EXPECT_TRUE(serve(subject, WitnessSeed{Term{7}, kA1})->granted);
-  EXPECT_EQ(serve(subject, WitnessRead{})->store, StoreId{78});
+  EXPECT_EQ(serve(subject, WitnessRead{})->store, restored->store) << "the nodes see that it is another";
   EXPECT_TRUE(serve(subject, proposal(ProposalKind::kRenew, kA1, 7))->granted);
+}
+
+// Under the same token and addresses it has the same id, and only its revision tells: to whoever saw a later one.
+TEST_F(EtcdStoreTest, ABackupUnderTheSameClusterIdIsSeenByItsRevision) {
+  keep(kPairAB, kWitness);
+  const auto backup = etcd_.backup();
+  auto holder = store(), candidate = store();
+  ASSERT_TRUE(serve(holder, proposal(ProposalKind::kSolo, kA1, 5, {}, 600))->granted);
+  etcd_.restore(backup);
+  const auto read = serve(holder, WitnessRead{});
+  ASSERT_TRUE(read) << read.error().text();
+  const auto takeover = serve(candidate, proposal(ProposalKind::kTakeover, kB1, 5));
+  ASSERT_TRUE(takeover);
+  EXPECT_FALSE(takeover->granted) << "the holder went solo in term 6";
+  EXPECT_THAT(takeover->reason, HasSubstr("has forgotten term 6"));
+  EXPECT_FALSE(serve(holder, WitnessSeed{Term{6}, kA1})->granted);
+  EXPECT_TRUE(serve(holder, WitnessSeed{Term{7}, kA1})->granted);
+  EXPECT_TRUE(serve(holder, proposal(ProposalKind::kRenew, kA1, 7))->granted);
+}
+
+TEST_F(EtcdStoreTest, AnEmptiedClusterUnderTheSameIdStartsNoPair) {
+  keep({}, kWitness);
+  const auto backup = etcd_.backup();
+  auto subject = store();
+  ASSERT_TRUE(serve(subject, proposal(ProposalKind::kBootstrap, kA1, 0))->granted);
+  etcd_.restore(backup);
+  EXPECT_FALSE(serve(subject, WitnessRead{})->record);
+  auto other = store();
+  EXPECT_FALSE(serve(other, proposal(ProposalKind::kBootstrap, kB1, 0))->granted);
+}
+
+// A backup that takes the cluster's place between the decision and its commit, and holds the very revision that was decided upon.
+TEST_F(EtcdStoreTest, WhatIsWrittenToABackupIsNoGrant) {
+  keep(kPairAB, kWitness);
+  const auto backup = etcd_.backup();
+  bool restore = false;
+  auto subject = store({[&](const std::string& json, const FakeMember::Serve& serve_it) -> Result<std::string> {
+    if (restore && json.find("compare") != std::string::npos) {
+      etcd_.restore(backup);
+      restore = false;
+    }
+    return serve_it();
+  }});
+  etcd_.put("another's", {});
+  etcd_.put("another's", {});
+  restore = true;
+  EXPECT_FALSE(serve(subject, proposal(ProposalKind::kTakeover, kB1, 5)));
+  const auto again = serve(subject, proposal(ProposalKind::kTakeover, kB1, 5));
+  ASSERT_TRUE(again) << again.error().text();
+  EXPECT_FALSE(again->granted) << "nor is it one later";
+}
+
+// An operator who knows of a backup that nobody noticed says so.
+TEST_F(EtcdStoreTest, WhatIsCalledRestoredMustBeSeeded) {
+  keep(kPairAB, kWitness);
+  auto subject = store();
+  ASSERT_TRUE(set_up(subject, EtcdSetUp::kRestored));
+  EXPECT_FALSE(serve(subject, proposal(ProposalKind::kTakeover, kB1, 5)));
+  EXPECT_TRUE(serve(subject, WitnessSeed{Term{7}, kB1})->granted);
 }
 
 TEST_F(EtcdStoreTest, EndpointsOfTwoClustersAreNotSetUp) {

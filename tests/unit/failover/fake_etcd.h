@@ -22,6 +22,11 @@ namespace understudy {
 
 // Any thread.
 class FakeEtcd {
+  struct Entry {
+    std::string base64;
+    std::int64_t revision = 0;
+  };
+
  public:
   explicit FakeEtcd(std::uint64_t cluster) : cluster_{cluster} {}
 
@@ -32,7 +37,21 @@ class FakeEtcd {
   void forget_everything() {
     const std::lock_guard lock{mutex_};
     keys_.clear();
-    revision_ = 1;
+    ++revision_;
+  }
+  // What a backup holds, and a restoration of it.
+  struct Backup {
+    std::map<std::string, Entry> keys;
+    std::int64_t revision;
+  };
+  Backup backup() {
+    const std::lock_guard lock{mutex_};
+    return {keys_, revision_};
+  }
+  void restore(const Backup& backup) {
+    const std::lock_guard lock{mutex_};
+    keys_ = backup.keys;
+    revision_ = backup.revision;
   }
   void put(const std::string& key, const std::vector<std::byte>& value) {
     const std::lock_guard lock{mutex_};
@@ -76,10 +95,6 @@ class FakeEtcd {
   }
 
  private:
-  struct Entry {
-    std::string base64;
-    std::int64_t revision = 0;
-  };
   static std::string base64(std::string_view text) {
     return kj::encodeBase64(kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size())).cStr();
   }
