@@ -1,4 +1,4 @@
-// The one place that grants a term. The witness implements it; etcd follows behind the same interface.
+// The one place that grants a term. The witness implements it, and etcd.
 #pragma once
 
 #include <functional>
