@@ -36,7 +36,7 @@ class EtcdArbiter::Impl {
     outstanding_.emplace(number, std::move(done));
     {
       const std::lock_guard lock{mutex_};
-      waiting_.push_back({number, std::move(request), loop_.clock().now() + store_->patience()});
+      waiting_.push_back({number, std::move(request), loop_.clock().now()});
     }
     wake_.notify_one();
   }
@@ -45,7 +45,7 @@ class EtcdArbiter::Impl {
   struct Job {
     std::uint64_t call;
     EtcdStore::Request request;
-    Instant deadline;
+    Instant called;
   };
 
   void work() {
@@ -56,7 +56,7 @@ class EtcdArbiter::Impl {
     ::sigaddset(&pipe, SIGPIPE);
     ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
     while (const auto job = next()) {
-      loop_.post([this, alive = std::weak_ptr{alive_}, call = job->call, answer = store_->serve(job->request, job->deadline)]() mutable {
+      loop_.post([this, alive = std::weak_ptr{alive_}, call = job->call, answer = store_->serve(job->request, job->called)]() mutable {
         if (!alive.expired()) finish(call, std::move(answer));
       });
     }

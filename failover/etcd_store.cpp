@@ -75,15 +75,13 @@ void EtcdStore::cut() {
 
 // A refusal is the cluster's word, and no other member's would be another.
 template <class Attempt>
-auto EtcdStore::over_members(Instant deadline, Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant> {
+auto EtcdStore::over_members(Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant> {
   std::string failures;
   ErrorCode code = ErrorCode::kTimeout;
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const std::size_t index = (preferred_ + i) % members_.size();
-    const Instant until = std::min(deadline, clock_.now() + timeout_);
-    if (until <= clock_.now()) break;
     auto& member = *members_[index];
-    auto outcome = attempt(member, until);
+    auto outcome = attempt(member, clock_.now() + timeout_);
     if (outcome || outcome.error().code() == ErrorCode::kRefused) {
       preferred_ = index;
       if (outcome) return outcome;
@@ -92,7 +90,6 @@ auto EtcdStore::over_members(Instant deadline, Attempt attempt) -> std::invoke_r
     code = outcome.error().code();
     failures += (failures.empty() ? "" : "; ") + std::move(outcome.error()).within(member.endpoint()).text();
   }
-  if (failures.empty()) failures = "no time left: the calls before this one took it";
   return Error{code, "etcd: " + failures};
 }
 
@@ -127,8 +124,11 @@ Result<EtcdStore::State> EtcdStore::understand(const EtcdTxnAnswer& answer) cons
   return state;
 }
 
-Result<ArbiterAnswer> EtcdStore::serve(const Request& request, Instant deadline) {
-  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return serve_by(member, request, until); });
+// A call has all its time from when its turn comes: what is left of it after the wait would be too short for each in a row, if etcd is
+// slow.
+Result<ArbiterAnswer> EtcdStore::serve(const Request& request, Instant called) {
+  if (clock_.now() - called > patience()) return Error{ErrorCode::kTimeout, "etcd: the calls before this one took its time"};
+  return over_members([&](EtcdConnection& member, Instant until) { return serve_by(member, request, until); });
 }
 
 Result<ArbiterAnswer> EtcdStore::serve_by(EtcdConnection& member, const Request& request, Instant deadline) {
@@ -168,11 +168,11 @@ Result<ArbiterAnswer> EtcdStore::serve_by(EtcdConnection& member, const Request&
   return Error{ErrorCode::kBusy, "the record changed under each of " + std::to_string(kMaxRounds) + " decisions"};
 }
 
-Result<void> EtcdStore::check_one_cluster(Instant deadline) {
+Result<void> EtcdStore::check_one_cluster() {
   const EtcdTxn txn{.keys = {keys_.marker}, .unchanged = {}, .put = {}};
   std::optional<std::uint64_t> cluster;
   for (const auto& member : members_) {
-    const auto answer = exchange(*member, txn, std::min(deadline, clock_.now() + timeout_));
+    const auto answer = exchange(*member, txn, clock_.now() + timeout_);
     if (!answer) continue;  // not there now, and compared when it is set up in its turn
     if (cluster && *cluster != answer->cluster)
       return Error{ErrorCode::kRefused,
@@ -182,9 +182,9 @@ Result<void> EtcdStore::check_one_cluster(Instant deadline) {
   return {};
 }
 
-Result<WitnessIdentity> EtcdStore::set_up(EtcdSetUp how, Instant deadline) {
-  US_TRY(check_one_cluster(deadline));
-  return over_members(deadline, [&](EtcdConnection& member, Instant until) { return set_up_by(member, how, until); });
+Result<WitnessIdentity> EtcdStore::set_up(EtcdSetUp how) {
+  US_TRY(check_one_cluster());
+  return over_members([&](EtcdConnection& member, Instant until) { return set_up_by(member, how, until); });
 }
 
 Result<WitnessIdentity> EtcdStore::set_up_by(EtcdConnection& member, EtcdSetUp how, Instant deadline) {

@@ -33,7 +33,7 @@ struct EtcdKeys {
   std::string pair;
 };
 
-// One thread, but for cut(). Deadlines are of `clock`.
+// One thread, but for cut().
 class EtcdStore {
  public:
   using Members = std::vector<std::unique_ptr<EtcdConnection>>;  // at least one
@@ -43,14 +43,15 @@ class EtcdStore {
   static Result<std::unique_ptr<EtcdStore>> open(const EtcdConfig& config, PairId pair, const Clock& clock);
   EtcdStore(Members members, const EtcdConfig& config, PairId pair, const Clock& clock);
 
-  // What the arbiter answers. Members are tried in turn, the one that answered last first, each for the configured time at most. Errors:
+  // What the arbiter answers to a call that was made at `called`, by `clock`. Members are tried in turn, the one that answered last first,
+  // each for the configured time at most; a call that waited for longer than patience() before it came here asks nobody. Errors:
   // kRefused, in words, when this cluster may not grant (it was never set up, or comes from a backup); kTimeout, kUnavailable, kCorrupt
   // when no member answered sensibly: a proposal may then have been granted, or may be yet: repeat it under the same request id.
-  Result<ArbiterAnswer> serve(const Request& request, Instant deadline);
+  Result<ArbiterAnswer> serve(const Request& request, Instant called);
 
   // From now on this cluster may grant. What is set up already stays as it is, but for kRestored. kRefused where a replacement would
   // displace a whole cluster, where endpoints belong to different clusters, and where what is plainly a backup is called new.
-  Result<WitnessIdentity> set_up(EtcdSetUp how, Instant deadline);
+  Result<WitnessIdentity> set_up(EtcdSetUp how);
 
   // As many times the configured timeout as there are members.
   Duration patience() const;
@@ -60,12 +61,12 @@ class EtcdStore {
  private:
   struct State;
   template <class Attempt>
-  auto over_members(Instant deadline, Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant>;
+  auto over_members(Attempt attempt) -> std::invoke_result_t<Attempt, EtcdConnection&, Instant>;
   Result<EtcdTxnAnswer> exchange(EtcdConnection& member, const EtcdTxn& txn, Instant deadline);
   Result<State> understand(const EtcdTxnAnswer& answer) const;
   Result<ArbiterAnswer> serve_by(EtcdConnection& member, const Request& request, Instant deadline);
   Result<WitnessIdentity> set_up_by(EtcdConnection& member, EtcdSetUp how, Instant deadline);
-  Result<void> check_one_cluster(Instant deadline);
+  Result<void> check_one_cluster();
 
   const Members members_;
   const EtcdKeys keys_;

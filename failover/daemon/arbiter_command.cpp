@@ -71,7 +71,7 @@ Result<ArbiterAnswer> ask_witness(const DaemonConfig& config, const EtcdStore::R
 Result<ArbiterAnswer> ask_arbiter(const DaemonConfig& config, const EtcdStore::Request& request, const Clock& clock) {
   if (!config.etcd) return ask_witness(config, request, clock);
   US_ASSIGN(const auto store, open_etcd(config, clock));
-  return store->serve(request, clock.now() + store->patience());
+  return store->serve(request, clock.now());
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ Result<void> check_arbiter(const DaemonConfig& config) {
 Result<std::string> set_up_arbiter(const DaemonConfig& config, EtcdSetUp how, const Clock& clock) {
   if (!config.etcd) return Error{ErrorCode::kInvalid, "the witness is set up where it runs: understudyd witness --new, or --replacement"};
   US_ASSIGN(const auto store, open_etcd(config, clock));
-  US_ASSIGN(const auto identity, store->set_up(how, clock.now() + store->patience()));
+  US_ASSIGN(const auto identity, store->set_up(how));
   return fmt::format("{} is the arbiter of prefix \"{}\", store {}{}", arbiter_name(config), config.etcd->prefix, identity.store.raw(),
                      identity.amnesiac ? "; seed each pair before it can be granted a term" : "");
 }

@@ -53,9 +53,7 @@ class EtcdServerTest : public testing::Test {
     EXPECT_TRUE(made) << made.error().text();
     return std::move(*made);
   }
-  Result<ArbiterAnswer> once(EtcdStore& by, const EtcdStore::Request& request) const {
-    return by.serve(request, clock_.now() + by.patience());
-  }
+  Result<ArbiterAnswer> once(EtcdStore& by, const EtcdStore::Request& request) const { return by.serve(request, clock_.now()); }
   // As a node does: again, until it is answered.
   ArbiterAnswer ask(EtcdStore& by, const EtcdStore::Request& request) const {
     const Instant give_up = clock_.now() + kHang;
@@ -73,8 +71,8 @@ class EtcdServerTest : public testing::Test {
   void set_up(EtcdSetUp how = EtcdSetUp::kNew) const {
     const auto by = store();
     const Instant give_up = clock_.now() + kHang;
-    auto made = by->set_up(how, clock_.now() + by->patience());
-    while (!made && clock_.now() < give_up) made = by->set_up(how, clock_.now() + by->patience());
+    auto made = by->set_up(how);
+    while (!made && clock_.now() < give_up) made = by->set_up(how);
     ASSERT_TRUE(made) << made.error().text();
   }
   // A pair, both eligible; a holds the term that is returned.
@@ -268,10 +266,10 @@ class EtcdTlsTest : public EtcdServerTest {
   // The error of a member that answers, or does not.
   std::string fails(const EtcdTls& tls) const {
     const auto by = store(std::chrono::seconds{5}, tls);
-    auto made = by->set_up(EtcdSetUp::kNew, clock_.now() + by->patience());
+    auto made = by->set_up(EtcdSetUp::kNew);
     for (int i = 0; i < 500 && !made && made.error().text().find("no connection") != std::string::npos; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds{20});
-      made = by->set_up(EtcdSetUp::kNew, clock_.now() + by->patience());
+      made = by->set_up(EtcdSetUp::kNew);
     }
     return made ? "set up" : made.error().text();
   }
