@@ -124,6 +124,45 @@ TEST(EtcdCodec, StoredValuesComeBackAndBelongToTheirKey) {
   EXPECT_TRUE(marker->witness.amnesiac);
 }
 
+std::vector<std::byte> from_hex(std::string_view text) {
+  std::vector<std::byte> bytes;
+  for (std::size_t i = 0; i < text.size(); i += 2)
+    bytes.push_back(static_cast<std::byte>(std::stoi(std::string{text.substr(i, 2)}, nullptr, 16)));
+  return bytes;
+}
+
+// An etcd outlives the release that wrote to it.
+TEST(EtcdCodec, WhatTheFirstVersionStoredStaysReadable) {
+  constexpr std::string_view kPairV1 =
+      "5553445201000000f80000000000000015c5fadb8bfc4de1000000001e0000000000000001000100050000000000000001000000c20600"
+      "00000000001a00000000000000010002000200000000000000040000000300020030000000040002000900000000000000000000000000"
+      "00000600000000000000040000000200000009000000270000000100000000000000160000000000000008000000020000000000000000"
+      "0000000b000000000000000100000000000000160000000000000004000000000000000600000000000000080000000000000009000000"
+      "00000000040000000200000008000000020000000100000000000000160000000000000000000000000000000b00000000000000";
+  constexpr std::string_view kMarkerV1 =
+      "555344520100000028000000000000007374f6172014c68200000000040000000000000003000000090000000000000005000000000000"
+      "000100000000000000";
+  const NodeIncarnation a{NodeId::kA, Incarnation{11}}, b{NodeId::kB, Incarnation{22}};
+  const EtcdPair pair{
+      .store = StoreId{5},
+      .pair = {.record = ArbiterRecord{.term = Term{9}, .mode = PairMode::kPair, .holder = b, .eligible = {a, b}, .request = RequestId{6}},
+               .made_by = Proposal{.kind = ProposalKind::kSwitchover,
+                                   .request = RequestId{6},
+                                   .expected_term = Term{8},
+                                   .at_least = Term{9},
+                                   .proposer = b,
+                                   .peer = a},
+               .forgotten = Term{2}}};
+  const auto read = decode_etcd_pair("key", from_hex(kPairV1));
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_EQ(*read, pair);
+  const auto marker = decode_etcd_identity("key", from_hex(kMarkerV1));
+  ASSERT_TRUE(marker) << marker.error().text();
+  EXPECT_EQ(marker->cluster, 9U);
+  EXPECT_EQ(marker->witness.store, StoreId{5});
+  EXPECT_TRUE(marker->witness.amnesiac);
+}
+
 TEST(EtcdEndpoint, IsASchemeAnAddressAndAPort) {
   EXPECT_EQ(EtcdEndpoint::parse("http://10.0.0.3:2379"), (EtcdEndpoint{false, "10.0.0.3", 2379}));
   EXPECT_EQ(EtcdEndpoint::parse("https://[fd00::3]:1"), (EtcdEndpoint{true, "fd00::3", 1}));
