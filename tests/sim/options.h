@@ -24,6 +24,7 @@ enum class Scenario : std::uint8_t {
   kChaos,        // anything, many times over, then all heals
   kNoCrash,      // the same without a process or a restore that fails: an image must survive
   kSingleFault,  // one fault on a protected pair, for good: the service must go on
+  kEndurance,    // many faults, one after another, each healed: the service must go on over each, and the pair be protected again
 };
 
 constexpr const char* name_of(Scenario scenario) {
@@ -34,6 +35,8 @@ constexpr const char* name_of(Scenario scenario) {
       return "nocrash";
     case Scenario::kSingleFault:
       return "single";
+    case Scenario::kEndurance:
+      return "endurance";
   }
   return "";
 }
@@ -42,6 +45,7 @@ struct Options {
   std::uint64_t seed = 1;
   Scenario scenario = Scenario::kChaos;
   Bug bug = Bug::kNone;
+  unsigned faults = 1000;      // kEndurance: so many
   bool real_sessions = false;  // the sessions and the gate of replication/, on fake machines; else a fast model of them
   bool recorded = false;       // every node is recorded, and its record replayed at once
   bool verbose = false;

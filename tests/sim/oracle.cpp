@@ -94,6 +94,11 @@ void Oracle::released(NodeIncarnation node, Term term, GateMode mode, const Outp
   deliveries_.push_back(engine_.now());
 }
 
+void Oracle::forget_instants() {
+  forgotten_ += deliveries_.size();
+  deliveries_.clear();
+}
+
 Duration Oracle::longest_silence_since(Instant start) const {
   Duration longest{};
   Instant last = start;

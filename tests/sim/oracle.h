@@ -65,7 +65,9 @@ class Oracle {
   const std::map<Term, ArbiterRecord>& grants() const { return grants_; }
   std::optional<Instant> last_delivery() const { return last_delivery_; }
   Duration longest_silence_since(Instant start) const;
-  std::size_t delivered() const { return deliveries_.size(); }
+  // What was delivered so far is counted, and no longer dated.
+  void forget_instants();
+  std::size_t delivered() const { return forgotten_ + deliveries_.size(); }
   std::uint64_t digest() const { return digest_; }
   std::size_t ends() const { return ends_; }
   std::size_t takeovers() const { return starts_.empty() ? 0 : starts_.size() - 1; }
@@ -88,6 +90,7 @@ class Oracle {
   std::vector<std::optional<std::uint64_t>> seen_;  // by clients, by place in the history
   std::optional<Instant> last_delivery_;
   std::vector<Instant> deliveries_;
+  std::size_t forgotten_ = 0;
   std::uint64_t digest_ = 0;
 };
 

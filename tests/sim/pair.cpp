@@ -33,10 +33,17 @@ class Run {
   Outcome go() {
     engine_.after(engine_.random.between(ms(0), ms(200)), [this] { a_.start(); });
     engine_.after(engine_.random.between(ms(0), ms(200)), [this] { b_.start(); });
-    if (options_.scenario == Scenario::kSingleFault) {
-      single_fault();
-    } else {
-      chaos();
+    switch (options_.scenario) {
+      case Scenario::kSingleFault:
+        single_fault();
+        break;
+      case Scenario::kEndurance:
+        endure();
+        break;
+      case Scenario::kChaos:
+      case Scenario::kNoCrash:
+        chaos();
+        break;
     }
     return {.ok = !oracle_.violated(),
             .rule = oracle_.rule(),
@@ -45,6 +52,10 @@ class Run {
             .takeovers = oracle_.takeovers(),
             .terms = oracle_.grants().size(),
             .digest = oracle_.digest(),
+            .faults = faults_,
+            .interruptions = interruptions_,
+            .downtime = downtime_,
+            .lived = engine_.now().time_since_epoch(),
             .replayed = a_.steps_replayed() + b_.steps_replayed(),
             .lost_by_design = lost_by_design_};
   }
@@ -58,6 +69,10 @@ class Run {
     config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk};
     if (options_.scenario == Scenario::kSingleFault) {
       if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
+      return config;
+    }
+    if (options_.scenario == Scenario::kEndurance) {
+      config.rejoin_after = random.between(ms(10), ms(500));
       return config;
     }
     // Safety must not hang on thresholds: wild ones, too.
@@ -272,6 +287,53 @@ class Run {
                       fault + ": silent for " + std::to_string(to_ms(silence)) + " ms; " + a_.describe() + "; " + b_.describe());
   }
 
+  // A protected pair is struck, and what was struck is mended after a while: again and again.
+  void endure() {
+    for (unsigned i = 0; i < options_.faults; ++i) {
+      if (!wait_until_protected()) {
+        if (!oracle_.violated())
+          oracle_.violate("protection", "the pair is not protected again after " + std::to_string(faults_) + " faults; " + a_.describe() +
+                                            "; " + b_.describe());
+        return;
+      }
+      run_for(random().between(ms(0), ms(300)));
+      oracle_.forget_instants();
+      const Instant struck_at = engine_.now();
+      const std::string fault = strike();
+      trace("fault " + std::to_string(i + 1) + ": " + fault);
+      run_for(random().between(ms(20), ms(2500)));
+      const Duration silence = oracle_.longest_silence_since(struck_at);
+      if (oracle_.violated()) return;
+      if (silence > ms(1200))
+        return oracle_.violate("service goes on",
+                               fault + ": silent for " + std::to_string(to_ms(silence)) + " ms; " + a_.describe() + "; " + b_.describe());
+      ++faults_;
+      if (silence > kNoticed) {
+        ++interruptions_;
+        downtime_ += silence;
+      }
+      heal();
+    }
+  }
+
+  // And nothing is under way any more: what was struck may have been noticed just before it was mended, and a move have begun.
+  bool wait_until_protected() {
+    constexpr int kStep = 50;
+    constexpr int kQuiet = 600;
+    Term term;
+    int quiet = 0;
+    for (int waited = 0; waited < 30'000 && !oracle_.violated(); waited += kStep) {
+      run_for(ms(kStep));
+      const bool all_up = a_.up() && b_.up() && !a_.frozen() && !b_.frozen();
+      const bool is_protected = all_up && (a_.status().is_protected || b_.status().is_protected);
+      const Term now = witness_.state().record ? witness_.state().record->term : Term{};
+      quiet = is_protected && now == term ? quiet + kStep : 0;
+      term = now;
+      if (quiet >= kQuiet) return true;
+    }
+    return false;
+  }
+
   // A guest that powers off is over for both nodes, whatever happens to one of them then, until an operator starts it.
   void power_off() {
     a_.power_off();
@@ -359,6 +421,9 @@ class Run {
   Host b_;
   bool healed_ = false;
   bool lost_by_design_ = false;
+  std::size_t faults_ = 0;
+  std::size_t interruptions_ = 0;
+  Duration downtime_{};
 };
 
 }  // namespace

@@ -1,10 +1,78 @@
 // sim --seed N --verbose replays one run; sim --from N --count M explores, and prints the seed of each failure.
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "tests/sim/pair.h"
+
+namespace understudy::sim {
+namespace {
+
+struct Totals {
+  std::uint64_t failed = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t takeovers = 0;
+  std::uint64_t terms = 0;
+  std::uint64_t delivered = 0;
+  std::uint64_t faults = 0;
+  std::uint64_t interruptions = 0;
+  Duration downtime{};
+  Duration lived{};
+
+  void add(const Options& options, const Outcome& outcome) {
+    lost += outcome.lost_by_design ? 1 : 0;
+    takeovers += outcome.takeovers;
+    terms += outcome.terms;
+    delivered += outcome.delivered;
+    faults += outcome.faults;
+    interruptions += outcome.interruptions;
+    downtime += outcome.downtime;
+    lived += outcome.lived;
+    if (outcome.ok) return;
+    ++failed;
+    std::printf("seed %llu: %s: %s\n", static_cast<unsigned long long>(options.seed), outcome.rule.c_str(), outcome.what.c_str());
+  }
+};
+
+Totals explore(const Options& options, std::uint64_t from, std::uint64_t count, unsigned jobs) {
+  Totals totals;
+  std::mutex mutex;
+  std::atomic<std::uint64_t> next{from};
+  std::vector<std::jthread> workers;
+  for (unsigned i = 0; i < jobs; ++i) {
+    workers.emplace_back([&] {
+      Options own = options;
+      for (own.seed = next++; own.seed < from + count; own.seed = next++) {
+        const Outcome outcome = run(own);
+        const std::lock_guard lock{mutex};
+        totals.add(own, outcome);
+      }
+    });
+  }
+  workers.clear();
+  return totals;
+}
+
+void print(const Options& options, std::uint64_t count, const Totals& totals) {
+  const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf("%llu runs, %llu failed, %llu without a survivor, %llu terms, %llu takeovers, %llu outputs delivered\n", number(count),
+              number(totals.failed), number(totals.lost), number(totals.terms), number(totals.takeovers), number(totals.delivered));
+  if (options.scenario != Scenario::kEndurance) return;
+  const double down_ms = to_ms(totals.downtime);
+  const double lived_ms = std::max(to_ms(totals.lived), 1.0);
+  std::printf("%llu faults in %.1f simulated hours; clients noticed %llu of them; mean time to recover %.0f ms; availability %.3f %%\n",
+              number(totals.faults), lived_ms / 3.6e6, number(totals.interruptions),
+              totals.interruptions == 0 ? 0.0 : down_ms / static_cast<double>(totals.interruptions), 100.0 * (1.0 - down_ms / lived_ms));
+}
+
+}  // namespace
+}  // namespace understudy::sim
 
 int main(int argc, char** argv) {
   using namespace understudy::sim;
@@ -13,37 +81,25 @@ int main(int argc, char** argv) {
   std::uint64_t count = 0;
   std::string scenario = "chaos";
   int bug = 0;
+  unsigned jobs = 1;
   CLI::App app{"Seeded simulation of a pair: real decision logic, faulty world."};
   app.add_option("--seed", options.seed, "Run this one");
   app.add_option("--from", from, "First seed to explore");
   app.add_option("--count", count, "How many seeds to explore");
-  app.add_option("--scenario", scenario, "chaos, nocrash or single")->check(CLI::IsMember({"chaos", "nocrash", "single"}));
+  app.add_option("--scenario", scenario, "chaos, nocrash, single or endurance")
+      ->check(CLI::IsMember({"chaos", "nocrash", "single", "endurance"}));
+  app.add_option("--jobs", jobs, "So many at once")->check(CLI::Range(1, 256));
+  app.add_option("--faults", options.faults, "Of endurance: so many a pair");
   app.add_option("--bug", bug, "Plant this bug (number in options.h)")->check(CLI::Range(0, static_cast<int>(Bug::kLast)));
   app.add_flag("--real", options.real_sessions, "With the real sessions and gate, on fake machines (slower)");
   app.add_flag("--recorded", options.recorded, "With flight recorders whose record is replayed at once");
   app.add_flag("--verbose", options.verbose, "Print everything that happens");
   CLI11_PARSE(app, argc, argv);
-  options.scenario = scenario == "single" ? Scenario::kSingleFault : scenario == "nocrash" ? Scenario::kNoCrash : Scenario::kChaos;
+  for (const Scenario one : {Scenario::kChaos, Scenario::kNoCrash, Scenario::kSingleFault, Scenario::kEndurance})
+    if (scenario == name_of(one)) options.scenario = one;
   options.bug = static_cast<Bug>(bug);
   if (count == 0) from = options.seed, count = 1;
-  std::uint64_t failed = 0;
-  std::uint64_t lost = 0;
-  std::uint64_t takeovers = 0;
-  std::uint64_t terms = 0;
-  std::uint64_t delivered = 0;
-  for (options.seed = from; options.seed < from + count; ++options.seed) {
-    const Outcome outcome = run(options);
-    lost += outcome.lost_by_design ? 1 : 0;
-    takeovers += outcome.takeovers;
-    terms += outcome.terms;
-    delivered += outcome.delivered;
-    if (outcome.ok) continue;
-    ++failed;
-    std::printf("seed %llu: %s: %s\n", static_cast<unsigned long long>(options.seed), outcome.rule.c_str(), outcome.what.c_str());
-  }
-  std::printf("%llu runs, %llu failed, %llu without a survivor, %llu terms, %llu takeovers, %llu outputs delivered\n",
-              static_cast<unsigned long long>(count), static_cast<unsigned long long>(failed), static_cast<unsigned long long>(lost),
-              static_cast<unsigned long long>(terms), static_cast<unsigned long long>(takeovers),
-              static_cast<unsigned long long>(delivered));
-  return failed == 0 ? 0 : 1;
+  const Totals totals = explore(options, from, count, options.verbose ? 1 : jobs);
+  print(options, count, totals);
+  return totals.failed == 0 ? 0 : 1;
 }

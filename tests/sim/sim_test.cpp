@@ -76,6 +76,19 @@ TEST(SimPair, OneFaultNeverEndsTheService) {
   EXPECT_GT(totals.takeovers, totals.runs / 5);
 }
 
+// A pair that lives long: its safety and its service do not wear out.
+TEST(SimPair, EnduresManyFaults) {
+  std::size_t interruptions = 0;
+  for (std::uint64_t seed = 1; seed <= 20 / std::min<std::uint64_t>(kShare, 10); ++seed) {
+    const Outcome outcome = run({.seed = seed, .scenario = Scenario::kEndurance, .faults = 300});
+    EXPECT_TRUE(outcome.ok) << "sim --scenario endurance --faults 300 --seed " << seed << " --verbose: " << outcome.rule << ": "
+                            << outcome.what;
+    EXPECT_EQ(outcome.faults, 300U);
+    interruptions += outcome.interruptions;
+  }
+  EXPECT_GT(interruptions, 0U) << "nothing that was struck mattered";
+}
+
 // What the flight recorder keeps of a node replays to the same decisions, from every chunk's begin, whatever happened.
 TEST(SimFlightRecorder, ReplaysEveryNode) {
   std::uint64_t replayed = 0;
