@@ -134,6 +134,7 @@ class Examination {
     disks();
     state();
     links();
+    arbiter();
   }
 
  private:
@@ -300,13 +301,33 @@ class Examination {
           good(name, "the peer answers at " + link->peer);
       }
     }
-    if (const auto witness = tcp_address(config_.witness)) {
-      if (const std::string why = connects(*witness); !why.empty())
-        bad("witness", fmt::format("it does not answer at {}: {}", config_.witness, why),
-            "start `understudyd witness` there: without it nobody is granted a term");
-      else
-        good("witness", "it answers at " + config_.witness);
+  }
+
+  void arbiter() {
+    if (config_.etcd) return etcd(*config_.etcd);
+    const auto address = tcp_address(config_.witness);
+    if (!address) return;
+    if (const std::string why = connects(*address); !why.empty())
+      bad("witness", fmt::format("it does not answer at {}: {}", config_.witness, why),
+          "start `understudyd witness` there: without it nobody is granted a term");
+    else
+      good("witness", "it answers at " + config_.witness);
+  }
+
+  // A member that is away is a weakness: the others go on.
+  void etcd(const EtcdConfig& cluster) {
+    std::size_t answering = 0;
+    for (const EtcdEndpoint& endpoint : cluster.endpoints) {
+      if (const std::string why = connects({endpoint.host, std::to_string(endpoint.port)}); why.empty()) {
+        ++answering;
+        good("etcd", "a member answers at " + endpoint.text());
+      } else {
+        warn("etcd", fmt::format("no member answers at {}: {}", endpoint.text(), why), "start it, or take it out of [etcd] endpoints");
+      }
     }
+    if (answering == 0)
+      bad("etcd", "no member answers",
+          "start the cluster: without it nobody is granted a term; then `understudyd arbiter show` tells the rest");
   }
 
   const DaemonConfig& config_;

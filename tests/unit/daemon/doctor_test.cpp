@@ -160,6 +160,18 @@ TEST_F(DoctorTest, TellsWhoAnswers) {
   EXPECT_EQ(find("witness")[0].grade, Grade::kBad);
 }
 
+TEST_F(DoctorTest, AnEtcdNeedsOneMemberThatAnswers) {
+  config_.witness.clear();
+  const auto living = EtcdEndpoint::parse("http" + witness_.endpoint().substr(3));
+  ASSERT_TRUE(living);
+  config_.etcd.emplace();
+  config_.etcd->endpoints = {{.host = "127.0.0.1", .port = 1}, *living};
+  EXPECT_EQ(find("etcd")[0].grade, Grade::kWarning) << "one of two";
+  witness_.close();
+  EXPECT_EQ(find("etcd")[0].grade, Grade::kBad);
+  EXPECT_EQ(find("etcd")[0].found, "no member answers");
+}
+
 TEST(Doctor, WritesOneFindingALine) {
   EXPECT_EQ(finding_as_text({Grade::kGood, "clock", "tsc", ""}), "good     clock          tsc\n");
   EXPECT_EQ(finding_as_text({Grade::kBad, "tap", "none", "make one"}),
