@@ -145,6 +145,11 @@ std::size_t MemoryDisk::in_flight() const {
   return pending_.size() + completions_.size();
 }
 
+void MemoryDisk::hold() {
+  const std::lock_guard lock{mutex_};
+  held_ = true;
+}
+
 bool MemoryDisk::submit(const BlockRequest& request) {
   Pending pending{request.operation, request.offset_bytes, {}, {}, {request.extents.begin(), request.extents.end()}, request.cookie};
   std::size_t total = 0;
@@ -184,11 +189,11 @@ bool MemoryDisk::abandon_in_flight(std::chrono::nanoseconds /*deadline*/) {
 void MemoryDisk::work() {
   std::unique_lock lock{mutex_};
   while (true) {
-    changed_.wait(lock, [this] { return stopping_ || !pending_.empty(); });
+    changed_.wait(lock, [this] { return stopping_ || (!pending_.empty() && !held_); });
     if (stopping_) return;
     const std::chrono::microseconds takes{random_() % (static_cast<std::uint64_t>(slowest_.count()) + 1)};
     if (changed_.wait_for(lock, takes, [this] { return stopping_; })) return;
-    if (pending_.empty()) continue;  // abandoned
+    if (pending_.empty() || held_) continue;  // abandoned, or for later
     carry_out(pending_.front());
     completions_.push_back({pending_.front().cookie});
     pending_.pop_front();

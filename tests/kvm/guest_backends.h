@@ -70,6 +70,8 @@ class MemoryDisk final : public BlockBackend {
   // The disk as it is now: completed writes, and of those in flight none.
   std::vector<std::byte> content() const;
   std::size_t in_flight() const;  // submitted, and not reaped
+  // From now on nothing completes: what the guest asks for stays in flight, however long a pause takes on a slow host.
+  void hold();
 
   std::uint64_t capacity_bytes() const override { return capacity_bytes_; }
   bool read_only() const override { return false; }
@@ -101,6 +103,7 @@ class MemoryDisk final : public BlockBackend {
   std::deque<Pending> pending_;
   std::deque<BlockCompletion> completions_;
   bool stopping_ = false;
+  bool held_ = false;
   std::thread worker_;
 };
 

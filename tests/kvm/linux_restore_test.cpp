@@ -85,7 +85,9 @@ TEST_P(LinuxRestore, GoesOnThroughManyDeathsUnderLoad) {
   for (unsigned death = 0; death < kDeaths; ++death) {
     SCOPED_TRACE("death " + std::to_string(death));
     wire.offer(host->net());
-    wire.run_on(8'000);
+    wire.run_on(6'000);
+    if (death % 2 == 0) host->disk().hold();
+    wire.run_on(2'000);
     wire.collect(host->net());
     const GuestCheckpoint checkpoint = take_checkpoint(*host);
     with_disk_requests += checkpoint.disk_requests > 0 ? 1U : 0U;
@@ -131,7 +133,7 @@ TEST_P(LinuxRestore, GoesOnThroughManyDeathsUnderLoad) {
   const std::uint64_t increments = count_increments(*file);
   std::printf("%u vCPUs: %u deaths, %zu with disk requests in flight; %llu pings answered, %llu increments on the disk\n", GetParam(),
               kDeaths, with_disk_requests, static_cast<unsigned long long>(wire.answers()), static_cast<unsigned long long>(increments));
-  EXPECT_GT(increments, kDeaths);
+  EXPECT_GT(increments, kDeaths / 4);
   EXPECT_GT(with_disk_requests, 0U);
 }
 

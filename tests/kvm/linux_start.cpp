@@ -79,8 +79,7 @@ GuestHostConfig linux_config(unsigned vcpus) {
           .kernel = kLinuxFiles / "vmlinux",
           .ready_text = "guest: load runs",
           .with_net = true,
-          .disk = read_file(kLinuxFiles / "root.img"),
-          .slowest_disk_request = std::chrono::milliseconds{5}};  // many a death finds one in flight
+          .disk = read_file(kLinuxFiles / "root.img")};
 }
 
 std::unique_ptr<GuestHost> start_linux(const GuestHostConfig& config) {
