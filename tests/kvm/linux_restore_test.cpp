@@ -85,9 +85,9 @@ TEST_P(LinuxRestore, GoesOnThroughManyDeathsUnderLoad) {
   for (unsigned death = 0; death < kDeaths; ++death) {
     SCOPED_TRACE("death " + std::to_string(death));
     wire.offer(host->net());
-    wire.run_on(6'000);
+    wire.run_on(10'000);
     if (death % 2 == 0) host->disk().hold();
-    wire.run_on(2'000);
+    wire.run_on(10'000);
     wire.collect(host->net());
     const GuestCheckpoint checkpoint = take_checkpoint(*host);
     with_disk_requests += checkpoint.disk_requests > 0 ? 1U : 0U;
