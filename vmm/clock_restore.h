@@ -35,8 +35,8 @@ struct HostTsc {
 Result<std::optional<std::uint64_t>> plan_frequency(const SavedClock& saved, const HostTsc& host);
 
 // vCPU 0's TSC offset (KVM_VCPU_TSC_OFFSET, modulo 2^64) with which its TSC goes on from the saved value, in step with kvmclock, which
-// already does and now reads `kvmclock_ns`. `raw_tsc` is what a vCPU with offset zero reads at the same moment: the host's TSC, which KVM has
-// scaled to the guest's frequency if need be.
+// already does and now reads `kvmclock_ns`. `raw_tsc` is what a vCPU with offset zero reads at the same moment: the host's TSC, which KVM
+// has scaled to the guest's frequency if need be.
 std::uint64_t plan_tsc_offset(const SavedClock& saved, std::uint64_t raw_tsc, std::uint64_t kvmclock_ns);
 
 // A TSC deadline as far ahead as it was at the save, for a vCPU whose TSC reads `tsc_now` where it read saved.guest_tsc. They differ only

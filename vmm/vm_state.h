@@ -33,7 +33,8 @@ struct VcpuClock {
   bool has_deadline = false;
   std::uint64_t deadline = 0;
 };
-// Sets kvmclock, then every TSC in step with it, then every deadline. vCPU 0 comes first. Where an offset is not honoured the TSCs stay the host's.
+// Sets kvmclock, then every TSC in step with it, then every deadline. vCPU 0 comes first. Where an offset is not honoured the TSCs stay the
+// host's.
 Result<void> restore_clock(const KvmVm& vm, std::span<const VcpuClock> vcpus, const SavedClock& saved, bool tsc_offset_honoured);
 
 Result<HostTsc> host_tsc(const Kvm& kvm, int fresh_vcpu_fd);

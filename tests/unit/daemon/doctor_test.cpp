@@ -16,6 +16,8 @@
 namespace understudy {
 namespace {
 
+using testing::Contains;
+using testing::Field;
 using testing::HasSubstr;
 
 // A port of the loopback interface on which somebody accepts.
@@ -134,7 +136,7 @@ TEST_F(DoctorTest, ADiskIsWholeSectors) {
   std::error_code refused;
   std::filesystem::resize_file(folder_ / "root.img", std::uintmax_t{8} << 40, refused);
   if (refused) return;  // a file system that knows no such sizes
-  EXPECT_THAT(find("disk root")[0].mend, HasSubstr("make room"));
+  EXPECT_THAT(find("disk root"), Contains(Field(&Finding::mend, HasSubstr("make room"))));
 }
 
 TEST_F(DoctorTest, ExercisesTheStorageOfAStateThatIsThere) {
