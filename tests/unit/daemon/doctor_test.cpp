@@ -140,7 +140,7 @@ TEST_F(DoctorTest, ADiskIsWholeSectors) {
 }
 
 TEST_F(DoctorTest, ExercisesTheStorageOfAStateThatIsThere) {
-  EXPECT_THAT(find("state")[0].found, HasSubstr("will be made"));
+  EXPECT_THAT(find("state"), Contains(Field(&Finding::found, HasSubstr("will be made"))));
   EXPECT_FALSE(std::filesystem::exists(config_.state_dir)) << "it only looks";
   std::filesystem::create_directories(config_.state_dir);
   std::filesystem::remove(folder_ / "root.img");
