@@ -48,7 +48,7 @@ class ArchiveWriter {
   explicit ArchiveWriter(std::vector<std::byte>& out) : out_{out} {}
 
   template <class... Fields>
-  void operator()(Fields&... fields) {
+  void operator()(const Fields&... fields) {
     (field(fields), ...);
   }
 
@@ -60,7 +60,7 @@ class ArchiveWriter {
   }
 
   template <class T>
-  void field(T& value) {
+  void field(const T& value) {
     if constexpr (std::is_same_v<T, bool>) {
       number(value ? 1 : 0);
     } else if constexpr (std::is_enum_v<T>) {
@@ -70,46 +70,43 @@ class ArchiveWriter {
     } else if constexpr (archive_detail::IsStrong<T>::value) {
       number(value.raw());
     } else {
-      transfer(*this, value);
+      transfer(*this, const_cast<T&>(value));  // one list of fields serves both directions, and writing changes none
     }
   }
   // Signed: small ones of either sign stay short.
-  void field(Duration& value) {
+  void field(const Duration& value) {
     const auto ns = static_cast<std::uint64_t>(value.count());
     number((ns << 1) ^ (value.count() < 0 ? ~std::uint64_t{0} : 0));
   }
-  void field(Instant& value) {
-    Duration since = value.time_since_epoch();
-    field(since);
-  }
-  void field(std::string& value) {
+  void field(const Instant& value) { field(value.time_since_epoch()); }
+  void field(const std::string& value) {
     number(value.size());
     const auto bytes = std::as_bytes(std::span{value});
     out_.insert(out_.end(), bytes.begin(), bytes.end());
   }
   template <class T>
-  void field(std::optional<T>& value) {
+  void field(const std::optional<T>& value) {
     number(value ? 1 : 0);
     if (value) field(*value);
   }
   template <class T>
-  void field(std::vector<T>& value) {
+  void field(const std::vector<T>& value) {
     number(value.size());
-    for (T& one : value) field(one);
+    for (const T& one : value) field(one);
   }
   template <class T, std::size_t kSize>
-  void field(std::array<T, kSize>& value) {
-    for (T& one : value) field(one);
+  void field(const std::array<T, kSize>& value) {
+    for (const T& one : value) field(one);
   }
   template <class First, class Second>
-  void field(std::pair<First, Second>& value) {
+  void field(const std::pair<First, Second>& value) {
     field(value.first);
     field(value.second);
   }
   template <class... Kinds>
-  void field(std::variant<Kinds...>& value) {
+  void field(const std::variant<Kinds...>& value) {
     number(value.index());
-    std::visit([this](auto& kind) { field(kind); }, value);
+    std::visit([this](const auto& kind) { field(kind); }, value);
   }
 
   std::vector<std::byte>& out_;

@@ -13,10 +13,7 @@ std::uint64_t digest_of(std::span<const Action> actions, std::vector<std::byte>&
   if (actions.empty()) return 0;
   scratch.clear();
   ArchiveWriter archive{scratch};
-  for (const Action& action : actions) {
-    Action copy = action;
-    archive(copy);
-  }
+  for (const Action& action : actions) archive(action);
   const std::uint64_t digest = XXH3_64bits(scratch.data(), scratch.size());
   return digest == 0 ? 1 : digest;
 }
@@ -49,10 +46,7 @@ std::vector<Action> FlightRecorder::step(Node& node, Instant now, const Input& i
   std::vector<Action> actions = node.step(now, input);
 
   ArchiveWriter archive{chunk_.steps};
-  Duration since = now - stepped_at_;
-  Input copy = input;
-  std::uint64_t digest = digest_of(actions, scratch_);
-  archive(since, copy, digest);
+  archive(now - stepped_at_, input, digest_of(actions, scratch_));
   ++chunk_.step_count;
   stepped_at_ = now;
 
@@ -86,17 +80,6 @@ void FlightRecorder::offer() {
 
 void FlightRecorder::flush() {
   if (open_ && chunk_.step_count != 0) offer();
-}
-
-void FlightRecorder::note(Instant now, const NodeStatus& status, Severity severity, std::string kind, std::string text) {
-  sink_.tell({.serial = next_event_++,
-              .at = now,
-              .realtime_ns = realtime_ns_(),
-              .term = status.term,
-              .role = name_of(status.role),
-              .severity = severity,
-              .kind = std::move(kind),
-              .text = std::move(text)});
 }
 
 }  // namespace understudy

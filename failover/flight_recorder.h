@@ -40,8 +40,6 @@ class FlightRecorder {
 
   // node.step(now, input), recorded.
   std::vector<Action> step(Node& node, Instant now, const Input& input);
-  // What the node itself does not know: where its actions led (restored, first instruction).
-  void note(Instant now, const NodeStatus& status, Severity severity, std::string kind, std::string text);
   // Offers what there is: at the end.
   void flush();
 

@@ -19,11 +19,8 @@ void Node::transfer_fields(Archive& archive) {
 std::vector<std::byte> Node::save() const {
   std::vector<std::byte> out;
   ArchiveWriter archive{out};
-  // The archive's one list of fields serves both directions, and writing changes none.
-  Node& fields = const_cast<Node&>(*this);
-  NodeConfig config = config_;
-  archive(config);
-  fields.transfer_fields(archive);
+  archive(config_);
+  const_cast<Node&>(*this).transfer_fields(archive);  // as the archive does with a struct
   return out;
 }
 
