@@ -99,6 +99,5 @@ EtcdArbiter::EtcdArbiter(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
 EtcdArbiter::~EtcdArbiter() = default;
 void EtcdArbiter::read(Callback done) { impl_->call(WitnessRead{}, std::move(done)); }
 void EtcdArbiter::propose(const Proposal& proposal, Callback done) { impl_->call(proposal, std::move(done)); }
-void EtcdArbiter::seed(Term term, NodeIncarnation holder, Callback done) { impl_->call(WitnessSeed{term, holder}, std::move(done)); }
 
 }  // namespace understudy

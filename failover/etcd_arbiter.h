@@ -23,8 +23,6 @@ class EtcdArbiter final : public Arbiter {
   // patience(). Errors: those of EtcdStore::serve(), and kBusy when kMaxOutstanding calls wait.
   void read(Callback done) override;
   void propose(const Proposal& proposal, Callback done) override;
-  // An operator's request; see decide_seed().
-  void seed(Term term, NodeIncarnation holder, Callback done);
 
  private:
   class Impl;
