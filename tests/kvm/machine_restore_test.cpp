@@ -21,6 +21,13 @@ Checkpoint take(GuestMachine& guest) {
   return {copy(*state), guest.image()};
 }
 
+bool kvm_honours_tsc_offsets() {
+  const auto kvm = Kvm::open();
+  auto vm = kvm.value().create_vm();
+  const auto vcpu = vm.value().create_vcpu(0);
+  return tsc_offset_honoured(vcpu.value().get());
+}
+
 SavedClock clock_of(std::span<const std::byte> state) { return DecodedMachineState::decode(state).value().state().clock; }
 
 void run_for(Duration time) { std::this_thread::sleep_for(time); }
@@ -130,13 +137,7 @@ TEST(MachineRestoreElsewhere, ManyRestoresKeepTscAndKvmclockTogether) {
   run_for(std::chrono::milliseconds{5});
   Checkpoint checkpoint = take(guest);
   const SavedClock first = clock_of(checkpoint.state);
-  auto kvm = Kvm::open();
-  ASSERT_OK(kvm);
-  auto vm = kvm->create_vm();
-  ASSERT_OK(vm);
-  const auto vcpu = vm->create_vcpu(0);
-  ASSERT_OK(vcpu);
-  if (!tsc_offset_honoured(vcpu->get())) GTEST_SKIP() << "this KVM gives the guest the host's TSC, whatever is set";
+  if (!kvm_honours_tsc_offsets()) GTEST_SKIP() << "this KVM gives the guest the host's TSC, whatever is set";
   for (unsigned i = 0; i < 50; ++i) {
     auto next = make_machine(2);
     next.load_image(checkpoint.image);
@@ -167,13 +168,7 @@ TEST(MachineRestoreElsewhere, GuestTimeGoesOnFromTheCheckpoint) {
   EXPECT_GE(restored.kvmclock_ns, saved.kvmclock_ns);
   EXPECT_LE(static_cast<double>(restored.kvmclock_ns - saved.kvmclock_ns), spent * 1.01);
   EXPECT_GE(restored.guest_tsc, saved.guest_tsc);
-  auto kvm = Kvm::open();
-  ASSERT_OK(kvm);
-  auto vm = kvm->create_vm();
-  ASSERT_OK(vm);
-  const auto vcpu = vm->create_vcpu(0);
-  ASSERT_OK(vcpu);
-  if (!tsc_offset_honoured(vcpu->get())) return;  // there the guest reads the host's TSC, whatever is set
+  if (!kvm_honours_tsc_offsets()) return;  // there the guest reads the host's TSC, whatever is set
   EXPECT_LE(static_cast<double>(restored.guest_tsc - saved.guest_tsc), spent * 1.01 * static_cast<double>(saved.guest_tsc_khz) / 1e6);
 }
 
