@@ -8,18 +8,6 @@ namespace understudy {
 
 namespace {
 
-const char* name_of(CommandKind kind) {
-  switch (kind) {
-    case CommandKind::kSwitchover:
-      return "switchover";
-    case CommandKind::kTakeover:
-      return "takeover";
-    case CommandKind::kStart:
-      return "start";
-  }
-  return "unknown command";
-}
-
 class Teller {
  public:
   Teller(const NodeStatus& after, Instant now, std::int64_t realtime_ns) : after_{after}, now_{now}, realtime_ns_{realtime_ns} {}

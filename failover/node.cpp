@@ -34,6 +34,18 @@ const char* name_of(GateMode mode) {
   return "unknown";
 }
 
+const char* name_of(CommandKind kind) {
+  switch (kind) {
+    case CommandKind::kSwitchover:
+      return "switchover";
+    case CommandKind::kTakeover:
+      return "takeover";
+    case CommandKind::kStart:
+      return "start";
+  }
+  return "unknown command";
+}
+
 const char* action::name_of(Milestone milestone) {
   switch (milestone) {
     case Milestone::kDetected:

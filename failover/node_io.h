@@ -75,6 +75,7 @@ enum class CommandKind : std::uint8_t {
   kTakeover,    // at the secondary: take over now
   kStart,       // start a guest again that ended by itself: at its holder, or at the secondary when the holder is gone
 };
+const char* name_of(CommandKind kind);           // as the operator's command is called
 using CommandId = StrongU64<struct CommandTag>;  // chosen by the daemon; its answer carries it
 using AskId = StrongU64<struct AskTag>;          // chosen by the node: one call of the arbiter
 

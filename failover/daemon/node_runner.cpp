@@ -207,15 +207,9 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
     return;
   }
   std::optional<CommandKind> kind;
-  std::string_view name;
-  const auto is = [&](schema::OperatorRequest::Command one, CommandKind as, std::string_view called) {
-    if (command != one) return;
-    kind = as;
-    name = called;
-  };
-  is(schema::OperatorRequest::Command::SWITCHOVER, CommandKind::kSwitchover, "switchover");
-  is(schema::OperatorRequest::Command::TAKEOVER, CommandKind::kTakeover, "takeover");
-  is(schema::OperatorRequest::Command::START, CommandKind::kStart, "start");
+  if (command == schema::OperatorRequest::Command::SWITCHOVER) kind = CommandKind::kSwitchover;
+  if (command == schema::OperatorRequest::Command::TAKEOVER) kind = CommandKind::kTakeover;
+  if (command == schema::OperatorRequest::Command::START) kind = CommandKind::kStart;
   if (!kind) {
     answer({.ok = false,
             .sentence = "this daemon does not know that command: install the same version of understudy and understudyd",
@@ -224,7 +218,7 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
   }
   const CommandId id{++last_command_};
   commands_.emplace(id, std::move(answer));
-  log(Severity::kInfo, "operator's command", {{"command", name}});
+  log(Severity::kInfo, "operator's command", {{"command", name_of(*kind)}});
   feed(input::Command{id, *kind});
 }
 
