@@ -1,68 +1,20 @@
 // sim --seed N --verbose replays one run; sim --from N --count M explores, and prints the seed of each failure.
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 
-#include "tests/sim/pair.h"
+#include "tests/sim/exploration.h"
 
 namespace understudy::sim {
 namespace {
 
-struct Totals {
-  std::uint64_t failed = 0;
-  std::uint64_t lost = 0;
-  std::uint64_t takeovers = 0;
-  std::uint64_t terms = 0;
-  std::uint64_t delivered = 0;
-  std::uint64_t faults = 0;
-  std::uint64_t interruptions = 0;
-  Duration downtime{};
-  Duration lived{};
-
-  void add(const Options& options, const Outcome& outcome) {
-    lost += outcome.lost_by_design ? 1 : 0;
-    takeovers += outcome.takeovers;
-    terms += outcome.terms;
-    delivered += outcome.delivered;
-    faults += outcome.faults;
-    interruptions += outcome.interruptions;
-    downtime += outcome.downtime;
-    lived += outcome.lived;
-    if (outcome.ok) return;
-    ++failed;
-    std::printf("seed %llu: %s: %s\n", static_cast<unsigned long long>(options.seed), outcome.rule.c_str(), outcome.what.c_str());
-  }
-};
-
-Totals explore(const Options& options, std::uint64_t from, std::uint64_t count, unsigned jobs) {
-  Totals totals;
-  std::mutex mutex;
-  std::atomic<std::uint64_t> next{from};
-  std::vector<std::jthread> workers;
-  for (unsigned i = 0; i < jobs; ++i) {
-    workers.emplace_back([&] {
-      Options own = options;
-      for (own.seed = next++; own.seed < from + count; own.seed = next++) {
-        const Outcome outcome = run(own);
-        const std::lock_guard lock{mutex};
-        totals.add(own, outcome);
-      }
-    });
-  }
-  workers.clear();
-  return totals;
-}
-
-void print(const Options& options, std::uint64_t count, const Totals& totals) {
+void print(const Options& options, const Totals& totals) {
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
-  std::printf("%llu runs, %llu failed, %llu without a survivor, %llu terms, %llu takeovers, %llu outputs delivered\n", number(count),
-              number(totals.failed), number(totals.lost), number(totals.terms), number(totals.takeovers), number(totals.delivered));
+  std::printf("%llu runs, %llu failed, %llu without a survivor, %llu terms, %llu takeovers, %llu outputs delivered\n", number(totals.runs),
+              number(totals.failed), number(totals.without_survivor), number(totals.terms), number(totals.takeovers),
+              number(totals.delivered));
   if (options.scenario != Scenario::kEndurance) return;
   const double down_ms = to_ms(totals.downtime);
   const double lived_ms = std::max(to_ms(totals.lived), 1.0);
@@ -99,7 +51,9 @@ int main(int argc, char** argv) {
     if (scenario == name_of(one)) options.scenario = one;
   options.bug = static_cast<Bug>(bug);
   if (count == 0) from = options.seed, count = 1;
-  const Totals totals = explore(options, from, count, options.verbose ? 1 : jobs);
-  print(options, count, totals);
+  const Totals totals = explore(options, from, count, options.verbose ? 1 : jobs, [](const Options& own, const Outcome& outcome) {
+    std::printf("seed %llu: %s: %s\n", static_cast<unsigned long long>(own.seed), outcome.rule.c_str(), outcome.what.c_str());
+  });
+  print(options, totals);
   return totals.failed == 0 ? 0 : 1;
 }
