@@ -53,11 +53,10 @@ class DeviceRig {
   }
   EventLoop& loop() { return thread->loop(); }
   void on_loop(EventLoop::Callback call) { ASSERT_TRUE(loop().post_and_wait(std::move(call), kHangBound)); }
-  // Everything that was signalled before this call has been handled after it: the second message runs in a turn of the loop that polled
-  // after the call.
+  // Everything that was signalled before this call has been handled after it, and all that came of it on the loop: a kick, the backend's
+  // completion of what it asked for, and so on.
   void settle() {
-    on_loop([] {});
-    on_loop([] {});
+    on_loop([this] { EXPECT_TRUE(loop().run_ready()) << "the device never rests"; });
   }
   PageSet written() {
     PageSet pages{memory->page_count()};
