@@ -18,6 +18,8 @@ class MmioTest : public ::testing::Test {
   static constexpr std::uint64_t kData = 0x100000;
 
   MmioTest() {
+    const std::array<std::uint32_t, 4> flush{4, 0, 0, 0};
+    EXPECT_TRUE(rig_.memory->write(GuestPhysicalAddress{kData}, std::as_bytes(std::span{flush})));
     rig_.on_loop([&] { device_->resume(); });
   }
   ~MmioTest() override {
@@ -28,12 +30,8 @@ class MmioTest : public ::testing::Test {
     EXPECT_TRUE(made);
     return std::move(*made);
   }
-  // A flush: the smallest whole request.
-  std::uint16_t add_flush() {
-    const std::array<std::uint32_t, 4> header{4, 0, 0, 0};
-    EXPECT_TRUE(rig_.memory->write(GuestPhysicalAddress{kData}, std::as_bytes(std::span{header})));
-    return ring_.add({{kData, 16}, {kData + 0x100, 1, true}});
-  }
+  // A flush: the smallest whole request. All share one header, which the loop may be reading.
+  std::uint16_t add_flush() { return ring_.add({{kData, 16}, {kData + 0x100, 1, true}}); }
   bool needs_reset() { return (driver_.status() & VIRTIO_CONFIG_S_NEEDS_RESET) != 0; }
 
   DeviceRig rig_;
