@@ -14,7 +14,8 @@ void Node::evaluate_secondary() {
   }
   if (taking_over()) {
     // Nothing is promised or proposed yet: a primary that is well again keeps the guest.
-    const bool unfounded = goal_ == Goal::kTakeover ? !command_ && !reason_to_take_over() : !peer_.last().handover;
+    const bool unfounded =
+        goal_ == Goal::kTakeover ? !command_ && !(moves_by_itself() && reason_to_take_over()) : !peer_.last().handover;
     if (stage_ == Stage::kReading && unfounded) drop_goal();
     return;
   }
@@ -23,6 +24,11 @@ void Node::evaluate_secondary() {
   if (!reason || now_ < recheck_at_) return;
   if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) {
     why_ = "does not take over although the primary is lost (" + *reason + "): here, " + self.text;
+    return;
+  }
+  if (!moves_by_itself()) {
+    why_ = "held by " + orders_.hold.by + ": does not take over although the primary is lost (" + *reason +
+           "); `understudy takeover` does, `understudy release` ends the hold";
     return;
   }
   // Known to be struck: the record is asked again now and then, quietly, since news of a re-protection may have been lost with the primary.

@@ -30,6 +30,9 @@ Result<void> read_pair(TomlSection in, DaemonConfig::Pair& out) {
   if (role != "primary" && role != "secondary")
     return in.at("initial_role", fmt::format("expected \"primary\" or \"secondary\", found \"{}\"", role));
   out.initial_primary = role == "primary";
+  US_ASSIGN(const auto home, in.optional_text("home"));
+  if (home && *home != "a" && *home != "b") return in.at("home", fmt::format("expected \"a\" or \"b\", found \"{}\"", *home));
+  if (home) out.home = *home == "a" ? NodeId::kA : NodeId::kB;
   US_ASSIGN(out.alone, in.flag("alone", false));
   return in.nothing_else();
 }

@@ -56,6 +56,7 @@ class NodeRunner {
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_power_button(OperatorServer::Answer answer);
+  void serve_preflight(OperatorServer::Answer answer);
   void serve_flight(const OperatorCall& call, OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
@@ -63,6 +64,7 @@ class NodeRunner {
   void carry_out(const action::PersistPromise& action);
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::PersistEnd& action);
+  void carry_out(const action::PersistOrders& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);

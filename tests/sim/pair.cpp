@@ -107,6 +107,7 @@ class Run {
     run_for(random().between(ms(3000), ms(9000)));
     heal();
     run_for(kInFlight);
+    end_orders();
     start_again();
     const bool alive = someone_may_run();
     lost_by_design_ = !alive;
@@ -127,6 +128,20 @@ class Run {
                       "all faults ended, both nodes live, and the pair is not protected; " + a_.describe() + "; " + b_.describe());
     for (Host* one : {&a_, &b_})
       if (one->unanswered_commands() != 0) oracle_.violate("commands", "an operator's command was never answered; " + one->describe());
+  }
+
+  // The operator takes back whatever is still ordered.
+  void end_orders() {
+    for (int tries = 0; tries < 10 && !oracle_.violated(); ++tries) {
+      for (Host* one : {&a_, &b_}) {
+        if (!one->up()) continue;
+        const NodeStatus status = one->status();
+        if (status.hold.held) one->command(CommandKind::kRelease);
+        if (!status.fenced_by_order.empty()) one->command(CommandKind::kUnfence);
+        if (status.wants_no_peer) one->command(CommandKind::kProtect);
+      }
+      run_for(ms(400));
+    }
   }
 
   // A guest that is over, or that KVM gave up on with nobody to take over, is started by the operator: at whoever may.
@@ -157,7 +172,7 @@ class Run {
 
   void fault() {
     const std::uint64_t pick = random().next();
-    fault(host(pick), random().below(17));
+    fault(host(pick), random().below(20));
   }
 
   void fault(Host& victim, std::uint64_t kind) {
@@ -211,6 +226,15 @@ class Run {
       case 16:
         if (random().chance(0.5)) victim.break_guest();
         return;
+      case 17:
+        victim.command(CommandKind::kHold, random().chance(0.5) ? std::optional{random().between(ms(50), ms(2000))} : std::nullopt);
+        return later(random().between(ms(100), ms(2000)), [this] { host(random().next()).command(CommandKind::kRelease); });
+      case 18:
+        victim.command(random().chance(0.7) ? CommandKind::kFence : CommandKind::kFailback);
+        return later(random().between(ms(100), ms(2000)), [&victim] { victim.command(CommandKind::kUnfence); });
+      case 19:
+        victim.command(CommandKind::kUnprotect);
+        return later(random().between(ms(100), ms(2000)), [&victim] { victim.command(CommandKind::kProtect); });
     }
   }
 
@@ -272,7 +296,16 @@ class Run {
     if (!a_.up() || !a_.status().is_protected)
       return oracle_.violate("protected", "an undisturbed pair is not protected: " + a_.describe());
     run_for(random().between(ms(0), ms(200)));
-    if (random().chance(0.1)) return power_off();
+    switch (random().below(10)) {
+      case 0:
+        return power_off();
+      case 1:
+        return held();
+      case 2:
+        return ordered();
+      default:
+        break;
+    }
     const Instant struck_at = engine_.now();
     const std::string fault = strike();
     trace("the one fault: " + fault);
@@ -355,6 +388,71 @@ class Run {
     if (!oracle_.last_delivery() || *oracle_.last_delivery() < started_at)
       oracle_.violate("starts again", fault + " after a power-off, and then the operator could not start the guest; " + a_.describe() +
                                           "; " + b_.describe());
+  }
+
+  // A held pair's guest stays where it is, whatever fails, also when nodes restart; once released it goes where it can run.
+  void held() {
+    host(random().next()).command(CommandKind::kHold);
+    run_for(ms(500));
+    for (Host* one : {&a_, &b_})
+      if (!one->status().hold.held || !one->status().peer_knows_hold)
+        return oracle_.violate("both know", "the pair is held, and this node does not say so: " + one->describe());
+    if (random().chance(0.3)) {
+      b_.kill();
+      run_for(random().between(ms(10), ms(1000)));
+      b_.start();
+      run_for(ms(3000));
+    }
+    const std::string fault = strike();
+    trace("the one fault: " + fault);
+    run_for(random().between(ms(1000), ms(6000)));
+    if (oracle_.violated() || fault.find("over at") != std::string::npos) return;
+    const NodeIncarnation holder = witness_.state().record->holder;
+    if (holder.node != NodeId::kA)
+      return oracle_.violate("held", fault + ": the guest of a held pair has moved; " + a_.describe() + "; " + b_.describe());
+    for (Host* one : {&a_, &b_})
+      if (one->up() && !one->frozen() && !one->status().hold.held)
+        return oracle_.violate("held", fault + ": the hold was forgotten; " + one->describe());
+    const Instant released_at = engine_.now();
+    for (Host* one : {&a_, &b_}) one->command(CommandKind::kRelease);
+    run_for(ms(4000));
+    report();
+    if (!oracle_.last_delivery() || *oracle_.last_delivery() < released_at + ms(1500))
+      oracle_.violate("goes on when released", fault + ": released, and yet silent; " + a_.describe() + "; " + b_.describe());
+  }
+
+  // What operators order is done without a noticeable silence, lasts over a restart, and can be taken back.
+  void ordered() {
+    const Instant ordered_at = engine_.now();
+    Host& victim = host(random().next());
+    const bool fences = random().chance(0.7);
+    Host& ordered = fences ? victim : a_;
+    ordered.command(fences ? CommandKind::kFence : CommandKind::kUnprotect);
+    run_for(ms(3500));
+    if (oracle_.violated()) return;
+    report();
+    const auto obeyed = [&] { return fences ? ordered.status().role == Role::kFenced : ordered.status().role == Role::kSolo; };
+    if (!obeyed()) return oracle_.violate("obeyed", "not done: " + ordered.describe());
+    if (fences && random().chance(0.5)) {
+      ordered.kill();
+      run_for(random().between(ms(10), ms(500)));
+      ordered.start();
+      run_for(ms(1000));
+      if (!oracle_.violated() && !obeyed()) return oracle_.violate("obeyed", "forgotten in a restart: " + ordered.describe());
+    }
+    ordered.command(fences ? CommandKind::kUnfence : CommandKind::kProtect);
+    run_for(ms(1000));
+    // A guest ran in that process: the operator is told to start it again.
+    if (!oracle_.violated() && ordered.status().role == Role::kFenced) {
+      ordered.kill();
+      ordered.start();
+    }
+    run_for(ms(4000));
+    if (oracle_.violated()) return;
+    if (!a_.status().is_protected && !b_.status().is_protected)
+      return oracle_.violate("taken back", "not protected again; " + a_.describe() + "; " + b_.describe());
+    if (const Duration silence = oracle_.longest_silence_since(ordered_at); silence > ms(1200))
+      oracle_.violate("service goes on", "orders: silent for " + std::to_string(to_ms(silence)) + " ms");
   }
 
   std::string strike() {
