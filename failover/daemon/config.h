@@ -37,7 +37,7 @@ struct DaemonConfig {
     PairId id;
     NodeId node = NodeId::kA;
     bool initial_primary = false;  // matters only for a pair that never ran
-    std::optional<NodeId> home;    // where the guest belongs; equal on both nodes
+    std::optional<NodeId> home{};  // where the guest belongs; equal on both nodes
     bool alone = false;            // a first start need not find the peer
   } pair;
   struct Vm {

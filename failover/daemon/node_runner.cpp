@@ -352,12 +352,13 @@ std::optional<Duration> measured_restore(const std::vector<Status::Moment>& mome
 void NodeRunner::serve_preflight(OperatorServer::Answer answer) {
   arbiter_.read([this, alive = alive_, answer = std::move(answer), asked_at = loop_.clock().now()](Result<ArbiterAnswer> got) {
     if (!*alive) return;
-    PreflightFacts facts{.self = config_.pair.node,
-                         .node = node_.status(),
-                         .arbiter = arbiter_name(config_),
-                         .detect = config_.timing.takeover_after,
-                         .restore = measured_restore(timeline_.moments()),
-                         .waiting_frames = guest_.numbers().gate.depth_frames};
+    PreflightFacts facts;
+    facts.self = config_.pair.node;
+    facts.node = node_.status();
+    facts.arbiter = arbiter_name(config_);
+    facts.detect = config_.timing.takeover_after;
+    facts.restore = measured_restore(timeline_.moments());
+    facts.waiting_frames = guest_.numbers().gate.depth_frames;
     if (got) {
       facts.arbiter_answered = loop_.clock().now() - asked_at;
       facts.record = got->record;
@@ -422,7 +423,8 @@ Status NodeRunner::status() const {
   out.fenced_by_order = node.fenced_by_order;
   out.wants_no_peer = node.wants_no_peer;
   if (out.wants_no_peer && node.role == Role::kSecondary)
-    out.reason = "not wanted: on the other host the guest runs alone, by an operator's order (`understudy protect` there takes this node back)";
+    out.reason =
+        "not wanted: on the other host the guest runs alone, by an operator's order (`understudy protect` there takes this node back)";
   out.timeline = timeline_.moments();
   out.gate = guest.gate;
   out.last = guest.epochs;

@@ -16,13 +16,13 @@ namespace understudy {
 struct PreflightFacts {
   NodeId self = NodeId::kA;
   NodeStatus node;
-  std::string arbiter;                        // its name, for a person
-  std::optional<Duration> arbiter_answered;   // it answered a question asked now, after so long; nullopt: it did not
-  std::string arbiter_trouble;                // why not
-  std::optional<ArbiterRecord> record;        // what it said
-  Duration detect{};                          // by the configuration: a silent primary is taken over after so long
-  std::optional<Duration> restore;            // from grant to running guest, in this process's latest takeover
-  std::uint64_t waiting_frames = 0;           // of the guest's output, not committed yet
+  std::string arbiter;                       // its name, for a person
+  std::optional<Duration> arbiter_answered;  // it answered a question asked now, after so long; nullopt: it did not
+  std::string arbiter_trouble;               // why not
+  std::optional<ArbiterRecord> record;       // what it said
+  Duration detect{};                         // by the configuration: a silent primary is taken over after so long
+  std::optional<Duration> restore;           // from grant to running guest, in this process's latest takeover
+  std::uint64_t waiting_frames = 0;          // of the guest's output, not committed yet
 };
 
 enum class PreflightAnswer : std::uint8_t { kYes, kNo, kCannotTell };
@@ -35,10 +35,10 @@ struct PreflightCheck {
 
 struct Preflight {
   PreflightAnswer answer = PreflightAnswer::kNo;
-  std::optional<NodeId> by;     // who would take over
-  std::string lost;             // what nobody would see again
-  std::optional<Duration> detect, arbitrate, restore;  // nullopt: not known here
-  std::vector<PreflightCheck> checks;
+  std::optional<NodeId> by{};                                // who would take over
+  std::string lost{};                                        // what nobody would see again
+  std::optional<Duration> detect{}, arbitrate{}, restore{};  // nullopt: not known here
+  std::vector<PreflightCheck> checks{};
 };
 
 Preflight judge_preflight(const PreflightFacts& facts);

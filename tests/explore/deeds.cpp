@@ -88,7 +88,9 @@ void Model::carry_out(World& world, std::size_t host, const Deed& deed) {
       end_session(process);
       return committed(world.ledger, host, process.incarnation, process.image);
     case DeedKind::kRefuseSessions:
-      if (plant_ != Plant::kAcksBelowPromise) process.accepts = 0;
+      if (plant_ == Plant::kAcksBelowPromise) return;
+      process.accepts = 0;
+      process.in_session = 0;
       return;
     case DeedKind::kSetGate:
       return set_gate(world, host, deed);

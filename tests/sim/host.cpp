@@ -41,7 +41,7 @@ void Host::start() {
         FlightLimits{.chunk_bytes = 16 << 10, .offer_every = ms(3000), .offer_soon = ms(500)});
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
   guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
-  handed_over_ = false;
+  handed_over_ = gave_image_up_ = false;
   input::Started started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_, stored_orders_, std::nullopt};
   if (const Hold& hold = stored_orders_.hold; hold.held && hold.until_ns != 0)
     started.hold_ends_in = std::max(Instant{Duration{static_cast<std::int64_t>(hold.until_ns)}} - engine_.now(), Duration{});
@@ -121,13 +121,17 @@ void Host::timer(Duration delay, std::function<void()> event) {
 
 void Host::feed(Input input) {
   if (!node_) return;
-  if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) stored_committed_ = committed->at;
+  if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) {
+    stored_committed_ = committed->at;
+    gave_image_up_ = false;
+  }
   const std::uint64_t process = process_;
   const std::vector<Action> actions = recorder_ ? recorder_->step(*node_, engine_.now(), input) : node_->step(engine_.now(), input);
   for (const Action& action : actions)
     if (process == process_) act(action);
   if (process != process_) return;
   const NodeStatus now = node_->status();
+  gave_image_up_ |= now.role == Role::kFenced && !now.fenced_by_order.empty();
   if (now.end_settled && (now.role == Role::kPrimary || now.role == Role::kSolo)) oracle_.end_settled(self(), now.term);
 }
 
@@ -240,7 +244,7 @@ void Host::carry_out(const action::PersistOrders& action) {
         orders_order_ = order;
         stored_orders_ = orders;
       },
-      false, input::OrdersPersisted{action.order});
+      options_.bug == Bug::kOrdersNotStored, input::OrdersPersisted{action.order});
 }
 
 void Host::carry_out(const action::SendHeartbeat& action) {

@@ -54,7 +54,7 @@ class Host {
   NodeStatus status() const { return node_->status(); }
   NodeIncarnation self() const { return {id_, incarnation_}; }
   bool guest_exists() const { return guest_->guest_exists(); }
-  bool holds_image() const { return guest_->holds_image() && status().fenced_by_order.empty(); }
+  bool holds_image() const { return guest_->holds_image() && !gave_image_up_; }
   std::size_t unanswered_commands() const { return commands_.size(); }
   std::uint64_t steps_replayed() const { return flight_check_.steps_replayed(); }
   std::string describe() const;
@@ -125,7 +125,8 @@ class Host {
   std::uint64_t process_ = 0;
   std::unique_ptr<GuestPart> guest_;
   std::map<CommandId, CommandKind> commands_;
-  bool handed_over_ = false;  // the peer has offered its guest to this process
+  bool gave_image_up_ = false;  // it was fenced by an order, and no epoch came since
+  bool handed_over_ = false;    // the peer has offered its guest to this process
   bool frozen_ = false;
   std::vector<std::function<void()>> backlog_;
 

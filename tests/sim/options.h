@@ -17,7 +17,8 @@ enum class Bug : std::uint8_t {
   kGrantNotStored,     // the witness forgets its latest record in a crash
   kEndNotTold,         // an epoch does not say that the guest is over at its end
   kEndToldTooEarly,    // the primary takes any ack for one of the epoch in which the guest is over
-  kLast = kEndToldTooEarly,
+  kOrdersNotStored,    // what an operator ordered is gone after a restart
+  kLast = kOrdersNotStored,
 };
 
 enum class Scenario : std::uint8_t {

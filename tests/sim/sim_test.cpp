@@ -136,6 +136,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"EndNotToldReal", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}, true},
                     Planted{"EndNotToldChaos", Bug::kEndNotTold, Scenario::kChaos, {"nobody revives it"}},
                     Planted{"EndToldTooEarly", Bug::kEndToldTooEarly, Scenario::kChaos, {"nobody revives it"}},
+                    Planted{"OrdersNotStored", Bug::kOrdersNotStored, Scenario::kSingleFault, {"obeyed"}},
                     Planted{"GrantNotStored", Bug::kGrantNotStored, Scenario::kChaos, {"term rises", "run by grant"}}),
     [](const testing::TestParamInfo<Planted>& planted) { return std::string{planted.param.name}; });
 
