@@ -46,8 +46,8 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
     if (age < Duration{} || age > kMaxAge) return corrupt("evidence of an age of " + std::to_string(age.count()) + " ns");
     if (evidence.getPath() >= kProbePathCount) continue;  // a later version's probe
     if (std::exchange(seen[evidence.getPath()], true)) return corrupt("two pieces of evidence for one path");
-    out.evidence.push_back(
-        {static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age, clean_text(evidence.getText(), kMaxTextBytes)});
+    out.evidence.push_back({static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age,
+                            clean_text(evidence.getText(), kMaxTextBytes)});
   }
   if (in.hasHold()) {
     US_ASSIGN(out.hold, read_hold(in.getHold()));

@@ -192,6 +192,8 @@ void Node::on(const input::Command& in) {
       return command_fence(in);
     case CommandKind::kUnfence:
       return command_unfence(in.id);
+    case CommandKind::kGrant:
+      return command_grant(in.id);
   }
 }
 

@@ -43,8 +43,11 @@ struct NodeConfig {
   bool switchover_keeps_image = false;
   Duration broken_again_within = std::chrono::minutes{10};  // KVM gave up on the other host, and now here: not the host's fault
   std::optional<NodeId> home;                               // where the guest belongs while both nodes are well; nullopt: anywhere
-  Duration order_patience = std::chrono::seconds{3};        // an operator is told within this what became of an order to both nodes
-  std::optional<Duration> rejoin_after;                     // a fenced node starts over so long after; nullopt: an operator restarts it
+  // No third place: the arbiter's record is this node's own, so it can't say what the other one was granted. Nothing that could make both
+  // nodes holders is asked for then but on an operator's word (kGrant).
+  bool manual = false;
+  Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
+  std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
 
 // Everything an operator asks of a node's decisions. The daemon adds numbers of session, gate and machine.
@@ -66,9 +69,9 @@ struct NodeStatus {
   std::string why;              // one sentence: the reason for the role, or what the node waits for
   Hold hold;                    // as far as this node knows
   std::optional<Duration> hold_ends_in;
-  bool peer_knows_hold = false;   // it says the same
-  bool wants_no_peer = false;     // the holder runs alone by an operator's order, here or at the peer
-  std::string fenced_by_order;    // not empty: an operator keeps this node from running the guest
+  bool peer_knows_hold = false;  // it says the same
+  bool wants_no_peer = false;    // the holder runs alone by an operator's order, here or at the peer
+  std::string fenced_by_order;   // not empty: an operator keeps this node from running the guest
   EpochPosition committed;
   GateMode gate = GateMode::kMute;
 
@@ -139,7 +142,7 @@ class Node {
   struct PendingOrder {
     CommandId id{};
     CommandKind kind = CommandKind::kHold;
-    std::uint64_t stored_by = 0;  // the order to the store that holds it; 0: none yet
+    std::uint64_t stored_by = 0;  // the order to the store that holds it; 0: none yet. kGrant: the term that is to be left behind
     Instant deadline{};
     std::string by{};
     friend void transfer(auto& archive, PendingOrder& x) { archive(x.id, x.kind, x.stored_by, x.deadline, x.by); }
@@ -246,6 +249,9 @@ class Node {
   void command_protect(CommandId id);
   void command_fence(const input::Command& in);
   void command_unfence(CommandId id);
+  void command_grant(CommandId id);
+  bool may_ask_alone() const;
+  bool operator_granted() const { return ordering_ && ordering_->kind == CommandKind::kGrant; }
   std::string reason_not_to_fence() const;
   void set_hold(Hold hold, std::optional<Duration> ends_in);
   void hear_hold();
@@ -256,11 +262,12 @@ class Node {
   void handover_over(bool ok, const std::string& sentence);
   bool peer_knows_hold() const;
   // Whether anything but an operator may make the other node this pair's holder.
-  bool moves_by_itself() const { return !orders_.hold.held; }
+  bool moves_by_itself() const { return !orders_.hold.held && !config_.manual; }
 
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
   void consider_handover();
+  std::string reason_not_to_take_over() const;
   void command_takeover(CommandId id);
   std::optional<std::string> reason_to_take_over();
   void begin_candidacy(Goal goal, const std::string& why);

@@ -107,6 +107,7 @@ void Node::command_start(CommandId id) {
   }
   if (role_ != Role::kSecondary) return refuse(std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_));
   if (!image_whole_) return refuse("this node holds no whole image of the guest");
+  if (config_.manual) return refuse("this pair has no arbiter that knows whether the other node runs; start the guest there");
   if (ended_.empty()) return refuse("the guest is not over; `understudy takeover` takes it over");
   const bool holder_lives = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after &&
                             (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo);

@@ -85,6 +85,10 @@ void Node::evaluate_primary() {
                     : ", and this host's own probes are not proven healthy since");
     return;
   }
+  if (!may_ask_alone()) {
+    why_ = "holds output: " + drop + "; without an arbiter only an operator can say that the other node does not run: `understudy grant`";
+    return;
+  }
   why_ = "holds output: " + drop + "; asks to go on alone";
   mark(action::Milestone::kDetected, drop);
   pursue(Goal::kSolo, peer_.known() ? peer_.last().promise : Term{});
@@ -100,8 +104,12 @@ void Node::evaluate_whole_pair() {
   // if this host is sick the peer is right.
   const bool contested = promised_since_ && now_ - *promised_since_ >= config_.solo_after;
   const bool unsettled = guest_ == Guest::kPaused && !handover_;
-  if ((contested || unsettled) && goal_ == Goal::kNone && now_ >= recheck_at_ && verdict_on_self().condition != Condition::kFailed)
-    return pursue(Goal::kRenew, peer_.known() ? peer_.last().promise : Term{});
+  const bool asks = (contested || unsettled) && goal_ == Goal::kNone && now_ >= recheck_at_;
+  if (asks && config_.manual && !operator_granted()) {
+    why_ = "waits: the other node may have been granted the guest; if it does not run it, `understudy grant`";
+    return;
+  }
+  if (asks && verdict_on_self().condition != Condition::kFailed) return pursue(Goal::kRenew, peer_.known() ? peer_.last().promise : Term{});
   if (session_.started || promised_more || now_ < session_at_ || !peer_.known() || peer_.last().role != Role::kSecondary) return;
   // Right after a break a session catches up. Later it could only send everything, and overwrite the one image that may take over: that
   // must wait for solo.
@@ -119,8 +127,9 @@ void Node::evaluate_solo() {
   }
   if (protecting_ != Protecting::kNo && !session_.started) protecting_ = Protecting::kNo;
   if (wants_no_peer_ || !peer_fresh || peer_.last().role != Role::kSecondary) return;
-  if (peer_.last().promise > term_) {
-    if (goal_ == Goal::kNone && now_ >= recheck_at_) pursue(Goal::kRenew, peer_.last().promise);
+  // Without an arbiter the other node's own record may be at a higher term, of which nothing came.
+  if (const Term above = std::max(peer_.last().promise, config_.manual ? peer_.last().term : Term{}); above > term_) {
+    if (goal_ == Goal::kNone && now_ >= recheck_at_) pursue(Goal::kRenew, above);
     return;
   }
   if (!session_.started && now_ >= session_at_) start_session(std::nullopt);
@@ -166,8 +175,7 @@ std::string Node::reason_not_to_switch_over() const {
 }
 
 void Node::command_switchover(CommandId id) {
-  if (const std::string reason = reason_not_to_switch_over(); !reason.empty())
-    return answer(id, false, "switchover refused: " + reason);
+  if (const std::string reason = reason_not_to_switch_over(); !reason.empty()) return answer(id, false, "switchover refused: " + reason);
   begin_handover(id);
 }
 

@@ -53,12 +53,12 @@ struct HandoverOffer {
 // An operator's word that the pair does not move by itself (maintenance). Both nodes keep it, in their stores and in their heartbeats; of
 // two words the newer() one counts, on whichever node it was said.
 struct Hold {
-  std::uint64_t revision = 0;      // rises with each hold and release; 0: there never was one
-  bool held = false;               // false: released
-  std::uint64_t since_ns = 0;      // CLOCK_REALTIME where it was said: for people, and to order two words of one revision
-  std::uint64_t until_ns = 0;      // likewise: it ends by itself then; 0: it does not
-  std::string by;                  // who said it, for a person
-  std::string reason;              // for a person; may be empty
+  std::uint64_t revision = 0;  // rises with each hold and release; 0: there never was one
+  bool held = false;           // false: released
+  std::uint64_t since_ns = 0;  // CLOCK_REALTIME where it was said: for people, and to order two words of one revision
+  std::uint64_t until_ns = 0;  // likewise: it ends by itself then; 0: it does not
+  std::string by;              // who said it, for a person
+  std::string reason;          // for a person; may be empty
   friend bool operator==(const Hold&, const Hold&) = default;
 };
 // A total order, so that both nodes end with the same word. Of two that were said at once, a hold counts more than a release, and a longer
@@ -108,6 +108,7 @@ enum class CommandKind : std::uint8_t {
   kProtect,     // at the holder: take a peer again
   kFence,       // this node must not run or hold the guest; a primary hands it over first
   kUnfence,     // it joins the pair again
+  kGrant,       // without an arbiter: what this node waits for is granted, on the operator's word that the other one does not run
 };
 const char* name_of(CommandKind kind);           // as the operator's command is called
 using CommandId = StrongU64<struct CommandTag>;  // chosen by the daemon; its answer carries it
@@ -123,8 +124,8 @@ struct Started {
   Term term;
   Term promise;
   EpochPosition committed;
-  std::string ended{};  // how the guest ended, if it had; also from the store
-  StandingOrders orders{};                  // likewise
+  std::string ended{};                     // how the guest ended, if it had; also from the store
+  StandingOrders orders{};                 // likewise
   std::optional<Duration> hold_ends_in{};  // of a hold that ends by itself: so long from now
 };
 struct Tick {};  // every 10 ms or so
@@ -236,9 +237,9 @@ struct GuestNoted {  // worth telling on both nodes, and no end: a panic, a rebo
 using Input =
     std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp, input::ImageOverwritten,
                  input::EpochCommitted, input::SessionActivity, input::SessionBroken, input::SessionRefused, input::Probed,
-                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted,
-                 input::OrdersPersisted, input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished, input::HandoverFailed, input::LoopGap,
-                 input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
+                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::OrdersPersisted,
+                 input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished,
+                 input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
 
 // --------------------------------------------------------------------------------------------------------------- actions
 namespace action {
@@ -260,7 +261,7 @@ struct PersistTerm {  // -> TermPersisted, StoreFailed
 struct PersistEnd {  // how the guest ended; empty: it lives. Not answered
   std::string ended;
 };
-struct PersistOrders {  // -> OrdersPersisted, StoreFailed
+struct PersistOrders {      // -> OrdersPersisted, StoreFailed
   std::uint64_t order = 0;  // rises; the answer carries it
   StandingOrders orders;
 };
@@ -342,9 +343,9 @@ struct Timeline {
 }  // namespace action
 
 using Action = std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::PersistEnd,
-                            action::PersistOrders, action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest, action::ResumeGuest,
-                            action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession, action::RaiseSessionTerm,
-                            action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate, action::AnnounceAddress,
-                            action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
+                            action::PersistOrders, action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest,
+                            action::ResumeGuest, action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession,
+                            action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
+                            action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
 
 }  // namespace understudy

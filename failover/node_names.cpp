@@ -55,6 +55,8 @@ const char* name_of(CommandKind kind) {
       return "fence";
     case CommandKind::kUnfence:
       return "unfence";
+    case CommandKind::kGrant:
+      return "grant";
   }
   return "unknown command";
 }

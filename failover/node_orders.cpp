@@ -1,7 +1,7 @@
 // What an operator orders for longer than a moment: hold and release, fence and unfence, protect and unprotect; and the guest's way home.
 //
-// A hold is the pair's: each node keeps the newest word that it has heard, tells it in every heartbeat, and stores it. A fence is the node's
-// own. That a holder runs alone on purpose lives as long as it holds the guest.
+// A hold is the pair's: each node keeps the newest word that it has heard, tells it in every heartbeat, and stores it. A fence is the
+// node's own. That a holder runs alone on purpose lives as long as it holds the guest.
 #include <string_view>
 #include <tuple>
 
@@ -61,7 +61,8 @@ void Node::command_unprotect(const input::Command& in) {
   const auto refuse = [&](const std::string& why) { answer(in.id, false, "unprotect refused: " + why); };
   if (!runs_guest()) return refuse(std::string{"this node is "} + name_of(role_) + "; ask on the host that runs the guest");
   if (ordering_ || handover_) return refuse("another order is under way");
-  if (wants_no_peer_ && role_ == Role::kSolo) return answer(in.id, true, "the guest runs alone already; `understudy protect` takes the peer back");
+  if (wants_no_peer_ && role_ == Role::kSolo)
+    return answer(in.id, true, "the guest runs alone already; `understudy protect` takes the peer back");
   if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed)
     return refuse("here, " + self.text + ": the other node may have to take the guest over");
   wants_no_peer_ = true;
@@ -142,7 +143,40 @@ void Node::evaluate_fence() {
   if (role_ != Role::kFenced) fence(orders_.fenced, false);
   may_rejoin_ = false;
   why_ = orders_.fenced;
-  if (orders_stored_ >= ordering_->stored_by) order_done(true, "this node is fenced, and stays so: `understudy unfence` lets it join again");
+  if (orders_stored_ >= ordering_->stored_by)
+    order_done(true, "this node is fenced, and stays so: `understudy unfence` lets it join again");
+}
+
+// ----------------------------------------------------------------------------------------------------- without an arbiter
+// Solo needs no operator's word where the one other incarnation that might be granted the guest says itself that it never can be: another
+// process lives in its place, or it is fenced, and then holds no image. Nor does an operator's order to a pair that talks.
+bool Node::may_ask_alone() const {
+  if (!config_.manual || operator_granted()) return true;
+  if (peer_lost_its_image()) return true;
+  const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;
+  return heard && (peer_.last().role == Role::kFenced || (wants_no_peer_ && peer_.last().promise <= term_));
+}
+
+void Node::command_grant(CommandId id) {
+  const auto refuse = [&](const std::string& why) { answer(id, false, "grant refused: " + why); };
+  if (!config_.manual) return refuse("this pair has an arbiter, which grants");
+  if (ordering_ || command_) return refuse("another order is under way");
+  const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;
+  if (heard && (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo))
+    return refuse(
+        "the other node lives and holds the guest: `understudy switchover` there moves it; if its host is sick, power it off first");
+  if (role_ == Role::kSecondary) {
+    if (const std::string reason = reason_not_to_take_over(); !reason.empty()) return refuse(reason);
+    command_ = PendingCommand{id, now_ + config_.handover_deadline};
+    if (!taking_over()) begin_candidacy(Goal::kTakeover, "an operator's grant");
+    return;
+  }
+  if (role_ != Role::kPrimary) return refuse(std::string{"this node is "} + name_of(role_) + ", and waits for no grant: " + why_);
+  const bool contested = peer_.known() && peer_.last().promise > term_;
+  const bool unsettled = guest_ == Guest::kPaused && !handover_;
+  if (reason_to_drop_peer().empty() && !contested && !unsettled) return refuse("the pair is whole, and waits for no grant");
+  note(Severity::kWarning, "an operator grants", {{"term", std::to_string(term_.raw())}});
+  ordering_ = PendingOrder{.id = id, .kind = CommandKind::kGrant, .stored_by = term_.raw(), .deadline = now_ + config_.order_patience};
 }
 
 // ------------------------------------------------------------------------------------------------------------- under way
@@ -158,7 +192,9 @@ void Node::order_done(bool ok, std::string sentence) {
 
 void Node::evaluate_orders() {
   if (hold_ends_at_ && now_ >= *hold_ends_at_)
-    set_hold({.revision = orders_.hold.revision + 1, .since_ns = orders_.hold.until_ns, .by = orders_.hold.by, .reason = "its time is over"}, {});
+    set_hold(
+        {.revision = orders_.hold.revision + 1, .since_ns = orders_.hold.until_ns, .by = orders_.hold.by, .reason = "its time is over"},
+        {});
   if (!ordering_) return;
   const bool stored = ordering_->stored_by != 0 && orders_stored_ >= ordering_->stored_by;
   const bool late = now_ >= ordering_->deadline;
@@ -183,7 +219,8 @@ void Node::evaluate_orders() {
       return;
     case CommandKind::kFence:
       evaluate_fence();
-      if (ordering_ && late && !runs_guest()) order_done(false, "fenced, but the store does not answer: after a restart this node joins again");
+      if (ordering_ && late && !runs_guest())
+        order_done(false, "fenced, but the store does not answer: after a restart this node joins again");
       return;
     case CommandKind::kUnfence:
       if (!stored && !late) return;
@@ -199,6 +236,12 @@ void Node::evaluate_orders() {
       no_record_ = false;
       recheck_at_ = now_;
       return order_done(true, "joins the pair again: `understudy status` says when it holds the guest's image");
+    case CommandKind::kGrant:
+      if (!runs_guest()) return order_done(false, "not granted: " + why_);
+      if (term_.raw() > ordering_->stored_by && goal_ == Goal::kNone && !applying_)
+        return order_done(true, "granted: this node goes on in term " + std::to_string(term_.raw()));
+      if (late) order_done(false, "not granted: " + why_);
+      return;
     default:
       return;
   }

@@ -20,10 +20,10 @@ constexpr Duration kPreflightDeadline = std::chrono::seconds{25};  // an etcd is
 
 int show_status(const Invocation& invocation) {
   std::string text;
-  const auto asked = ask_daemon(invocation.socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline,
-                                [&](schema::OperatorReply::Reader reply) {
-                                  text = invocation.json ? status_as_json(reply.getStatus()) : status_as_text(reply.getStatus());
-                                });
+  const auto asked =
+      ask_daemon(invocation.socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
+        text = invocation.json ? status_as_json(reply.getStatus()) : status_as_text(reply.getStatus());
+      });
   if (!asked) return fail(asked.error());
   print(text);
   std::fflush(stdout);
@@ -108,8 +108,8 @@ int show_explanation(const Invocation& invocation, const FlightOptions& options)
     print(invocation.json ? explain_as_json(std::nullopt, *events) : explain(std::nullopt, *events));
     return kDone;
   }
-  const auto asked = ask_daemon(
-      invocation.socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
+  const auto asked =
+      ask_daemon(invocation.socket, schema::OperatorRequest::Command::STATUS, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
         print(invocation.json ? explain_as_json(reply.getStatus(), *events) : explain(reply.getStatus(), *events));
       });
   return asked ? kDone : fail(asked.error());
@@ -190,8 +190,8 @@ void add_looking(CLI::App& app, Invocation& invocation) {
   doctor->callback(
       [&invocation, config_file] { invocation.run = [&invocation, config_file] { return examine(*config_file, invocation.json); }; });
 
-  CLI::App* const console = add_command(
-      app, "console", "where the guest runs: its serial console on this terminal; Ctrl-] leaves it", "understudy console");
+  CLI::App* const console =
+      add_command(app, "console", "where the guest runs: its serial console on this terminal; Ctrl-] leaves it", "understudy console");
   console->callback([&invocation] { invocation.run = [&invocation] { return attach(invocation); }; });
 }
 

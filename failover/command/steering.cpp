@@ -37,6 +37,12 @@ CLI::App* add_reasoned(CLI::App& app, Invocation& invocation, const std::string&
   return command;
 }
 
+constexpr const char* kAssertion =
+    "nobody but you knows whether the other node runs the guest. With `understudy grant --i-assert` you assert that\n"
+    "  - it does not run the guest, and will not: its host is off, or its daemon is stopped or says `secondary` or `fenced`;\n"
+    "  - it has not run the guest alone since this node was last protected (its `status` would have said solo).\n"
+    "If that is wrong, both hosts run the guest, and what one of them answered is lost when they meet again";
+
 int refuse_replacement(const std::string& host) {
   return fail(Error{ErrorCode::kRefused,
                     "replace-secondary refused: where the other node is stands in this daemon's configuration ([replication] and "
@@ -53,8 +59,9 @@ int refuse_replacement(const std::string& host) {
 void add_steering(CLI::App& app, Invocation& invocation) {
   add_plain(app, invocation, "switchover", Asked::SWITCHOVER,
             "on the primary: hand the guest to the other host after a last epoch; its pause is about one epoch");
-  add_plain(app, invocation, "takeover", Asked::TAKEOVER,
-            "on the secondary: take the guest over now, the other host being sick or gone; refused, with the reason, when this node may not");
+  add_plain(
+      app, invocation, "takeover", Asked::TAKEOVER,
+      "on the secondary: take the guest over now, the other host being sick or gone; refused, with the reason, when this node may not");
   add_plain(app, invocation, "failback", Asked::FAILBACK,
             "on the primary: a switchover to the guest's home ([pair] home); refused when it is there");
 
@@ -73,11 +80,26 @@ void add_steering(CLI::App& app, Invocation& invocation) {
   add_plain(app, invocation, "unprotect", Asked::UNPROTECT,
             "where the guest runs: go on alone, by grant, and take no peer until `protect`; the guest is NOT PROTECTED then");
   add_plain(app, invocation, "protect", Asked::PROTECT, "where the guest runs: take the other node again, after `unprotect`");
-  add_reasoned(app, invocation, "fence", Asked::FENCE,
-               "this node must not run the guest nor hold its image, also after a restart; a primary hands the guest over first, and is not "
-               "fenced when it can't",
-               "understudy fence --reason 'memory errors in the log'");
+  add_reasoned(
+      app, invocation, "fence", Asked::FENCE,
+      "this node must not run the guest nor hold its image, also after a restart; a primary hands the guest over first, and is not "
+      "fenced when it can't",
+      "understudy fence --reason 'memory errors in the log'");
   add_plain(app, invocation, "unfence", Asked::UNFENCE, "ends a fence: this node joins the pair again, with nothing");
+
+  const auto asserted = std::make_shared<bool>(false);
+  CLI::App* const grant = add_command(app, "grant",
+                                      "for a pair without an arbiter ([manual]): what this node waits for is granted, on your word alone. "
+                                      "A secondary takes over; a primary that "
+                                      "holds its output goes on alone. Without --i-assert it only says what your word is",
+                                      "understudy grant --i-assert");
+  add_json(grant, invocation);
+  grant->add_flag("--i-assert", *asserted, "it is so");
+  grant->callback([&invocation, asserted] {
+    invocation.run = [&invocation, asserted] {
+      return *asserted ? ask_and_say(invocation, Asked::GRANT) : fail(Error{ErrorCode::kRefused, kAssertion});
+    };
+  });
 
   const auto host = std::make_shared<std::string>();
   CLI::App* const replace = add_command(app, "replace-secondary",
@@ -91,12 +113,13 @@ void add_steering(CLI::App& app, Invocation& invocation) {
 void add_guest(CLI::App& app, Invocation& invocation) {
   add_plain(app, invocation, "start", Asked::START,
             "start a guest again that ended by itself: on the node that held it, or on the secondary when that one is gone");
-  add_plain(app, invocation, "power-button", Asked::POWER_BUTTON,
-            "where the guest runs: press its power button (ACPI), so that it shuts itself down in order. It is then over on both hosts, and "
-            "`start` starts it again. A guest that does not listen goes on");
+  add_plain(
+      app, invocation, "power-button", Asked::POWER_BUTTON,
+      "where the guest runs: press its power button (ACPI), so that it shuts itself down in order. It is then over on both hosts, and "
+      "`start` starts it again. A guest that does not listen goes on");
   const auto mib = std::make_shared<std::optional<std::uint64_t>>();
-  CLI::App* const balloon = add_command(
-      app, "balloon", "where the guest runs: how much memory it was asked to give back, and gave back", "understudy balloon 256");
+  CLI::App* const balloon = add_command(app, "balloon", "where the guest runs: how much memory it was asked to give back, and gave back",
+                                        "understudy balloon 256");
   balloon->add_option("MIB", *mib, "ask it to give back so much, in MiB; 0: take all of it again")->check(CLI::Range(0, 1 << 20));
   add_json(balloon, invocation);
   balloon->callback([&invocation, mib] {

@@ -63,6 +63,7 @@ struct DaemonConfig {
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
+  bool manual = false;             // no third place: operators grant
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;

@@ -120,10 +120,12 @@ class RunningDaemon final : public Daemon {
     node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
     node.switchover_keeps_image = true;
     node.home = config_.pair.home;
+    node.manual = config_.manual;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
                                                                     .arbiter = *arbiter_,
+                                                                    .manual = dynamic_cast<ManualArbiter*>(arbiter_.get()),
                                                                     .store = *store_,
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_,

@@ -15,6 +15,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       loop_{dependencies.loop},
       heartbeats_{dependencies.heartbeats},
       arbiter_{dependencies.arbiter},
+      manual_{dependencies.manual},
       store_{dependencies.store},
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
@@ -99,6 +100,7 @@ void NodeRunner::receive(const Message& message) {
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
     return;
   }
+  if (manual_) manual_->heard(*heartbeat);
   feed(input::HeartbeatReceived{std::move(*heartbeat)});
 }
 
@@ -217,6 +219,8 @@ std::optional<CommandKind> decided_by_the_node(schema::OperatorRequest::Command 
       return CommandKind::kFence;
     case Asked::UNFENCE:
       return CommandKind::kUnfence;
+    case Asked::GRANT:
+      return CommandKind::kGrant;
     default:
       return std::nullopt;
   }

@@ -14,6 +14,7 @@
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/manual_arbiter.h"
 #include "failover/node.h"
 #include "net/base/event_loop.h"
 #include "net/link.h"
@@ -30,6 +31,7 @@ class NodeRunner {
     EventLoop& loop;
     Link& heartbeats;
     Arbiter& arbiter;
+    ManualArbiter* manual = nullptr;  // the arbiter, where it is this node's own record
     StoreThread& store;
     GuestHost& guest;
     Timeline& timeline;
@@ -81,6 +83,7 @@ class NodeRunner {
   EventLoop& loop_;
   Link& heartbeats_;
   Arbiter& arbiter_;
+  ManualArbiter* const manual_;
   StoreThread& store_;
   GuestHost& guest_;
   Timeline& timeline_;

@@ -28,6 +28,7 @@ struct OperatorRequest {
     fence @14;
     unfence @15;
     preflight @16;              # would a takeover work now
+    grant @17;                  # without an arbiter: the operator's word that the other node does not run
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell

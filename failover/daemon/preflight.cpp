@@ -58,7 +58,8 @@ class Judge {
         break;
       case Role::kFenced:
         add(Grade::kBad, "this node is fenced: " + node_.why,
-            node_.fenced_by_order.empty() ? "restart its daemon; ask the other node, too" : "`understudy unfence`; ask the other node, too");
+            node_.fenced_by_order.empty() ? "restart its daemon; ask the other node, too"
+                                          : "`understudy unfence`; ask the other node, too");
         break;
     }
     about_hold();
@@ -79,7 +80,8 @@ class Judge {
   // Nothing that left is ever lost; what is not committed was never seen.
   void say_what_is_lost() {
     out_.lost = "nothing that anyone has seen; the guest goes on from its last committed epoch";
-    if (facts_.waiting_frames > 0) out_.lost += fmt::format(", and {} frames that wait for their commit are not sent", facts_.waiting_frames);
+    if (facts_.waiting_frames > 0)
+      out_.lost += fmt::format(", and {} frames that wait for their commit are not sent", facts_.waiting_frames);
   }
 
   void as_holder() {
@@ -88,7 +90,8 @@ class Judge {
     if (!node_.ended.empty()) return add(Grade::kBad, "the guest is over: " + node_.ended, "`understudy start` starts it again");
     if (node_.role == Role::kSolo) {
       add(Grade::kBad, "the guest runs here alone: nobody may take over",
-          node_.wants_no_peer ? "`understudy protect` takes the other node back" : "start the other node's daemon, and wait for `protected`");
+          node_.wants_no_peer ? "`understudy protect` takes the other node back"
+                              : "start the other node's daemon, and wait for `protected`");
       return;
     }
     if (!node_.peer_heard)
@@ -97,10 +100,11 @@ class Judge {
     say_what_is_lost();
     add(Grade::kGood, peer() + " is eligible by this node's record");
     if (node_.is_protected && node_.peer_image_whole)
-      add(Grade::kGood, fmt::format("{} holds the guest's image, and acked an epoch {} ms ago", peer(),
-                                    std::llround(to_ms(node_.since_commit))));
+      add(Grade::kGood,
+          fmt::format("{} holds the guest's image, and acked an epoch {} ms ago", peer(), std::llround(to_ms(node_.since_commit))));
     else
-      add(Grade::kBad, peer() + " does not hold a whole image in a session of now: " + node_.why, "wait for `protected`, or see `why` in the status");
+      add(Grade::kBad, peer() + " does not hold a whole image in a session of now: " + node_.why,
+          "wait for `protected`, or see `why` in the status");
     about_verdict(peer(), node_.verdict_on_peer);
     add(Grade::kNoted, "whether the arbiter answers " + peer() + ", and how long a restore takes there, is known there",
         "`understudy preflight` on that host, too");
@@ -143,7 +147,8 @@ class Judge {
 
   void about_hold() {
     if (!node_.hold.held) return;
-    add(Grade::kBad, "held by " + node_.hold.by + (node_.hold.reason.empty() ? "" : " (" + node_.hold.reason + ")") + ": nothing moves by itself",
+    add(Grade::kBad,
+        "held by " + node_.hold.by + (node_.hold.reason.empty() ? "" : " (" + node_.hold.reason + ")") + ": nothing moves by itself",
         "`understudy release`; a `takeover` by an operator works all the same");
   }
 

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "failover/manual_arbiter.h"
+
 namespace understudy::sim {
 namespace {
 
@@ -34,6 +36,7 @@ void Host::start() {
   incarnation_ = Incarnation{engine_.random.next() | 1};
   NodeConfig config = config_;
   if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
+  if (options_.bug == Bug::kOwnRecordTrusted) config.manual = false;
   node_ = std::make_unique<Node>(config);
   if (options_.recorded)
     recorder_ = std::make_unique<FlightRecorder>(
@@ -187,7 +190,21 @@ void Host::ask_witness(AskId ask, std::function<std::optional<ArbiterAnswer>()> 
   });
 }
 
+void Host::ask_own_record(AskId ask, std::optional<Proposal> proposal) {
+  timer(engine_.random.between(ms(0.2), ms(8)), [this, ask, proposal] {
+    const WitnessIdentity identity{.store = StoreId{1 + static_cast<std::uint64_t>(id_)}};
+    if (!proposal) return feed(input::ArbiterAnswered{ask, answer_read(record_, identity)});
+    const WitnessDecision decision = decide_manually(record_, *proposal, identity);
+    if (decision.changed) {
+      record_ = *decision.changed;
+      if (record_.record) oracle_.granted_here(*record_.record);
+    }
+    feed(input::ArbiterAnswered{ask, decision.answer});
+  });
+}
+
 void Host::carry_out(const action::ReadArbiter& action) {
+  if (config_.manual) return ask_own_record(action.ask, std::nullopt);
   ask_witness(action.ask, [this] { return witness_.read(); });
 }
 
@@ -196,9 +213,10 @@ void Host::carry_out(const action::Propose& action) {
   trace("proposes kind " + std::to_string(static_cast<int>(proposal.kind)) + " on term " + std::to_string(proposal.expected_term.raw()));
   if (proposal.kind == ProposalKind::kTakeover || proposal.kind == ProposalKind::kSwitchover)
     oracle_.takeover_asked(self(), after(proposal.expected_term), stored_promise_);
-  const bool by_order = handed_over_ || std::ranges::any_of(commands_, [](const auto& one) {
-                          return one.second == CommandKind::kTakeover || one.second == CommandKind::kStart;
-                        });
+  const bool by_order =
+      handed_over_ || std::ranges::any_of(commands_, [](const auto& one) {
+        return one.second == CommandKind::kTakeover || one.second == CommandKind::kStart || one.second == CommandKind::kGrant;
+      });
   if (proposal.kind == ProposalKind::kTakeover && !by_order && node_->status().hold.held)
     oracle_.violate("held", std::string{name_of(id_)} + " asks for the guest of a held pair, and no operator wanted it");
   if (proposal.kind == ProposalKind::kSolo) {
@@ -210,6 +228,7 @@ void Host::carry_out(const action::Propose& action) {
     if (solo_asked_ != proposal.request) oracle_.solo_asked(self(), long_sick);
     solo_asked_ = proposal.request;
   }
+  if (config_.manual) return ask_own_record(action.ask, proposal);
   ask_witness(action.ask, [this, proposal] { return witness_.propose(proposal); });
 }
 
@@ -251,6 +270,8 @@ void Host::carry_out(const action::SendHeartbeat& action) {
   network_.send(place_, peer_place_, [peer = peer_, heartbeat = action.heartbeat] {
     peer->receive([peer, heartbeat] {
       peer->handed_over_ |= heartbeat.handover.has_value();
+      if (peer->config_.manual)
+        if (const auto changed = adopt(peer->record_, heartbeat)) peer->record_ = *changed;
       peer->feed(input::HeartbeatReceived{heartbeat});
     });
   });

@@ -30,6 +30,8 @@ class Host {
   void start();
   void kill();
   bool up() const { return node_ != nullptr; }
+  // Where no witness is: this node's own record, also while it is down.
+  const WitnessPair& record() const { return record_; }
   void freeze(Duration length);
   bool frozen() const { return frozen_; }
   void set_path(ProbePath path, bool works);
@@ -91,6 +93,7 @@ class Host {
     guest_->carry_out(action);
   }
 
+  void ask_own_record(AskId ask, std::optional<Proposal> proposal);
   void ask_witness(AskId ask, std::function<std::optional<ArbiterAnswer>()> question);
   void persist(std::function<void()> land, bool lie, Input done);
 
@@ -114,6 +117,7 @@ class Host {
   Term stored_promise_;
   EpochPosition stored_committed_;
   std::string stored_end_;
+  WitnessPair record_;  // where no witness is
   StandingOrders stored_orders_;
   std::uint64_t orders_process_ = 0, orders_order_ = 0;  // which write that was
   bool store_works_ = true;

@@ -44,6 +44,9 @@ class Run {
       case Scenario::kEndurance:
         endure();
         break;
+      case Scenario::kManual:
+        manual();
+        break;
       case Scenario::kChaos:
       case Scenario::kNoCrash:
         chaos();
@@ -71,6 +74,7 @@ class Run {
     NodeConfig config;
     config.switchover_keeps_image = keeps_image_;
     config.home = NodeId::kA;
+    config.manual = options_.scenario == Scenario::kManual;
     config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk};
     if (options_.scenario == Scenario::kSingleFault) {
       if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
@@ -294,6 +298,12 @@ class Run {
     trace(a_.describe());
     trace(b_.describe());
   }
+
+  // manual.cpp
+  void manual();
+  void operator_looks();
+  bool may_take_over(const Host& one, const Host& other) const;
+  bool may_go_on_alone(const Host& one, const Host& other) const;
 
   // single_fault.cpp
   void single_fault();

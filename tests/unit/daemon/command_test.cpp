@@ -46,8 +46,8 @@ TEST_F(CommandLine, EachCommandHasHelpWithAnExample) {
 }
 
 TEST_F(CommandLine, WrongWordsAreToldApartFromRefusals) {
-  for (const char* const words : {"", "nonsense", "hold --for 30", "hold --for 0m", "hold --for 400d", "balloon x", "completion zsh",
-                                  "replace-secondary"})
+  for (const char* const words :
+       {"", "nonsense", "hold --for 30", "hold --for 0m", "hold --for 400d", "balloon x", "completion zsh", "replace-secondary"})
     EXPECT_GE(run(words), 100) << words;
 }
 

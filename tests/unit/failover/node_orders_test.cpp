@@ -167,8 +167,11 @@ TEST(Hold, TwoWordsAreInOneOrderEverywhere) {
     change(other);
     return other;
   };
-  const Hold greater[] = {with([](Hold& x) { x.revision = 3, x.held = false; }), with([](Hold& x) { x.until_ns = 0; }),
-                          with([](Hold& x) { x.until_ns = 101; }), with([](Hold& x) { x.since_ns = 6; }), with([](Hold& x) { x.by = "b"; }),
+  const Hold greater[] = {with([](Hold& x) { x.revision = 3, x.held = false; }),
+                          with([](Hold& x) { x.until_ns = 0; }),
+                          with([](Hold& x) { x.until_ns = 101; }),
+                          with([](Hold& x) { x.since_ns = 6; }),
+                          with([](Hold& x) { x.by = "b"; }),
                           with([](Hold& x) { x.reason = "s"; })};
   EXPECT_FALSE(newer(base, base));
   for (const Hold& one : greater) {
@@ -333,6 +336,67 @@ TEST_F(NodeOrders, FailbackKnowsTheWayHome) {
   EXPECT_THAT(said(NodeId::kA), HasSubstr("the guest is at home"));
   EXPECT_EQ(said(NodeId::kB), "begun");
   EXPECT_THAT(said(NodeId::kB, false), HasSubstr("switchover refused"));
+}
+
+// Without an arbiter.
+NodeConfig manual() {
+  NodeConfig config;
+  config.manual = true;
+  return config;
+}
+
+TEST_F(NodeOrders, WithoutAnArbiterTheSecondaryWaitsForAGrant) {
+  NodeBench bench{NodeId::kB, manual()};
+  bench.become_whole();
+  bench.speaking = false;
+  bench.run(3000);
+  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
+  EXPECT_THAT(bench.status().why, HasSubstr("`understudy grant`"));
+  bench.feed(order(CommandKind::kTakeover));
+  EXPECT_FALSE(bench.ever<action::CommandResult>()->ok);
+  bench.feed(order(CommandKind::kGrant));
+  bench.answer(NodeBench::record(Term{2}, bench.peer(), {bench.peer(), bench.self()}));
+  bench.feed(input::PromisePersisted{Term{3}});
+  ASSERT_TRUE(bench.ever<action::Propose>());
+  EXPECT_EQ(bench.proposal.kind, ProposalKind::kTakeover);
+}
+
+TEST_F(NodeOrders, WithoutAnArbiterALivingHolderIsNotTakenOver) {
+  NodeBench bench{NodeId::kB, manual()};
+  bench.become_whole();
+  bench.feed(order(CommandKind::kGrant));
+  EXPECT_FALSE(bench.ever<action::CommandResult>()->ok);
+  EXPECT_THAT(bench.ever<action::CommandResult>()->sentence, HasSubstr("lives and holds the guest"));
+}
+
+TEST_F(NodeOrders, WithoutAnArbiterThePrimaryHoldsItsOutputUntilItIsGranted) {
+  NodeBench bench{NodeId::kA, manual()};
+  bench.become_protected();
+  bench.feed(order(CommandKind::kGrant));
+  EXPECT_THAT(bench.ever<action::CommandResult>()->sentence, HasSubstr("waits for no grant"));
+  bench.speaking = false;
+  bench.run(2000);
+  EXPECT_FALSE(bench.ever<action::Propose>());
+  EXPECT_THAT(bench.status().why, HasSubstr("`understudy grant`"));
+  bench.all.clear();
+  bench.feed(order(CommandKind::kGrant));
+  ASSERT_TRUE(bench.ever<action::Propose>());
+  EXPECT_EQ(bench.proposal.kind, ProposalKind::kSolo);
+  bench.grant(Term{3}, {bench.self()});
+  bench.persist(Term{3});
+  bench.run(50);
+  EXPECT_TRUE(bench.ever<action::CommandResult>()->ok);
+  EXPECT_EQ(bench.status().role, Role::kSolo);
+}
+
+TEST_F(NodeOrders, WithoutAnArbiterARestartedPeerNeedsNoGrant) {
+  NodeBench bench{NodeId::kA, manual()};
+  bench.become_protected();
+  bench.peer_incarnation = Incarnation{303};
+  bench.saying.image_whole = false;
+  bench.run(500);
+  ASSERT_TRUE(bench.ever<action::Propose>()) << "its only image is gone: nobody can be granted the guest";
+  EXPECT_EQ(bench.proposal.kind, ProposalKind::kSolo);
 }
 
 }  // namespace

@@ -34,8 +34,8 @@ TEST(OrdersCodec, DamageIsToldAndTextsAreHarmless) {
   ASSERT_TRUE(tamed);
   EXPECT_EQ(tamed->hold.by.size(), 200U);
   EXPECT_EQ(tamed->fenced, "line?break");
-  const auto revision = decode_orders(build_payload<schema::StandingOrders>(
-      [](schema::StandingOrders::Builder out) { out.initHold().setRevision(kMaxHoldRevision + 1); }));
+  const auto revision = decode_orders(
+      build_payload<schema::StandingOrders>([](schema::StandingOrders::Builder out) { out.initHold().setRevision(kMaxHoldRevision + 1); }));
   ASSERT_FALSE(revision);
   EXPECT_EQ(revision.error().code(), ErrorCode::kCorrupt);
   const auto bytes = encode_orders(all_orders());
