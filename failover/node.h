@@ -21,6 +21,13 @@
 
 namespace understudy {
 
+// What becomes of the other host when this node takes the guest over. No safety rests on it: it makes a sick host stop early.
+enum class Fencing : std::uint8_t {
+  kNone,
+  kAlongside,  // it is switched off while the guest is started here
+  kRequired,   // the guest is started once it is known that the other host does not run it
+};
+
 struct NodeConfig {
   NodeId node = NodeId::kA;
   bool starts_as_primary = false;  // who boots the guest when the pair is new
@@ -46,6 +53,8 @@ struct NodeConfig {
   // No third place: the arbiter's record is this node's own, so it can't say what the other one was granted. Nothing that could make both
   // nodes holders is asked for then but on an operator's word (kGrant).
   bool manual = false;
+  Fencing fencing = Fencing::kNone;
+  Duration fence_retry = std::chrono::seconds{5};     // kRequired: an agent that failed is tried again so long after
   Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
   std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
@@ -264,6 +273,13 @@ class Node {
   // Whether anything but an operator may make the other node this pair's holder.
   bool moves_by_itself() const { return !orders_.hold.held && !config_.manual; }
 
+  // node_fencing.cpp: the other host, switched off
+  void on(const input::PeerFenced& in);
+  bool fence_peer_first();
+  void evaluate_fencing();
+  void peer_is_fenced(const std::string& how);
+  bool waits_for_fencing() const { return fencing_for_ != Term{} && fenced_for_ < fencing_for_; }
+
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
   void consider_handover();
@@ -375,6 +391,10 @@ class Node {
   std::uint64_t orders_asked_ = 0;  // of the store
   std::uint64_t orders_stored_ = 0;
   std::optional<PendingOrder> ordering_;
+  bool handed_over_ = false;  // the term that is being applied was offered by the peer, whose guest stands
+  Term fencing_for_;          // the other host is being switched off for this term; 0: it never was
+  Term fenced_for_;           // and it was, for this one
+  Instant fence_again_at_ = Instant::max();
   bool wants_no_peer_ = false;  // holder
   bool machine_spent_ = false;  // a guest ran in this process and was stopped: no image can be held in it any more
   bool joins_again_ = false;    // was fenced by an order, and no more

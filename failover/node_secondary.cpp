@@ -4,7 +4,7 @@
 namespace understudy {
 
 void Node::evaluate_secondary() {
-  if (applying_) return;
+  if (applying_) return evaluate_fencing();
   consider_handover();
   if (command_ && now_ >= command_->deadline) {
     answer(command_->id, false,

@@ -84,6 +84,10 @@ class Run {
       config.rejoin_after = random.between(ms(10), ms(500));
       return config;
     }
+    if (options_.scenario == Scenario::kChaos && random.chance(0.3)) {
+      config.fencing = random.chance(0.6) ? Fencing::kRequired : Fencing::kAlongside;
+      config.fence_retry = random.between(ms(50), ms(500));
+    }
     // Safety must not hang on thresholds: wild ones, too.
     if (random.chance(0.5)) {
       config.takeover_after = random.between(ms(60), ms(900));
