@@ -54,6 +54,9 @@ struct NodeConfig {
   // nodes holders is asked for then but on an operator's word (kGrant).
   bool manual = false;
   Fencing fencing = Fencing::kNone;
+  // A holder that is sick itself, or holds its output without being granted to go on alone, for so long lets nothing out any more until it
+  // is well, and says that it is unfit; nullopt: it does neither.
+  std::optional<Duration> self_fence_after;
   Duration fence_retry = std::chrono::seconds{5};     // kRequired: an agent that failed is tried again so long after
   Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
   std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
@@ -75,6 +78,7 @@ struct NodeStatus {
   std::string ended;            // not empty: how the guest ended by itself, and what is to be done to start it again
   bool end_settled = false;     // and nobody can revive it any more, whatever fails
   std::string guest_note;       // what else there is to tell of the guest, here or at the peer
+  std::string unfit;            // not empty: why this node fenced itself, and its watchdog is not to be petted
   std::string why;              // one sentence: the reason for the role, or what the node waits for
   Hold hold;                    // as far as this node knows
   std::optional<Duration> hold_ends_in;
@@ -278,6 +282,9 @@ class Node {
   bool fence_peer_first();
   void evaluate_fencing();
   void peer_is_fenced(const std::string& how);
+  std::string reason_to_be_unfit() const;
+  void evaluate_fitness();
+  bool fenced_itself() const { return config_.self_fence_after && unfit_since_ && now_ - *unfit_since_ >= *config_.self_fence_after; }
   bool waits_for_fencing() const { return fencing_for_ != Term{} && fenced_for_ < fencing_for_; }
 
   // node_secondary.cpp: detection and takeover
@@ -395,9 +402,10 @@ class Node {
   Term fencing_for_;          // the other host is being switched off for this term; 0: it never was
   Term fenced_for_;           // and it was, for this one
   Instant fence_again_at_ = Instant::max();
-  bool wants_no_peer_ = false;  // holder
-  bool machine_spent_ = false;  // a guest ran in this process and was stopped: no image can be held in it any more
-  bool joins_again_ = false;    // was fenced by an order, and no more
+  std::optional<Instant> unfit_since_;  // holder
+  bool wants_no_peer_ = false;          // holder
+  bool machine_spent_ = false;          // a guest ran in this process and was stopped: no image can be held in it any more
+  bool joins_again_ = false;            // was fenced by an order, and no more
 };
 
 }  // namespace understudy

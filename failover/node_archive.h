@@ -70,7 +70,7 @@ void transfer(auto& archive, Heartbeat& x) {
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
           x.evidence_max_age, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
-          x.broken_again_within, x.home, x.manual, x.fencing, x.fence_retry, x.order_patience, x.rejoin_after);
+          x.broken_again_within, x.home, x.manual, x.fencing, x.self_fence_after, x.fence_retry, x.order_patience, x.rejoin_after);
 }
 
 void transfer(auto& archive, input::Started& x) {

@@ -1,4 +1,5 @@
-// The other host, switched off by an agent after this node was granted the guest: alongside the takeover, or before it.
+// The other host, switched off by an agent after this node was granted the guest: alongside the takeover, or before it; and a holder that
+// fences itself.
 //
 // The grant comes first: only the holder of a term may shoot, so two hosts never shoot each other for the same guest.
 #include "failover/node.h"
@@ -46,6 +47,23 @@ void Node::evaluate_fencing() {
   if (now_ < fence_again_at_) return;
   fence_again_at_ = Instant::max();
   emit(action::FencePeer{fencing_for_});
+}
+
+std::string Node::reason_to_be_unfit() const {
+  if (!runs_guest()) return "";
+  if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) return self.text;
+  return role_ == Role::kPrimary && broken_at_ ? "the peer is lost, and this node was not granted to go on alone" : "";
+}
+
+void Node::evaluate_fitness() {
+  if (!config_.self_fence_after) return;
+  const std::string reason = reason_to_be_unfit();
+  const bool before = fenced_itself();
+  if (reason.empty()) unfit_since_.reset();
+  if (!reason.empty() && !unfit_since_) unfit_since_ = now_;
+  if (before && reason.empty()) note(Severity::kInfo, "is fit again");
+  if (!reason.empty() && fenced_itself() && gate_.mode != GateMode::kHold)
+    note(Severity::kError, "fenced itself: nothing leaves until it is well", {{"reason", reason}});
 }
 
 }  // namespace understudy

@@ -74,13 +74,10 @@ void ServiceManager::notify(const std::string& text) const {
     static_cast<void>(::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length));
 }
 
-std::string reason_not_to_pet(const WatchdogFacts& facts, Duration limit) {
-  const auto stuck = [](const char* what, Duration since) {
-    return std::string{"the "} + what + " has not turned for " + std::to_string(static_cast<std::int64_t>(to_ms(since))) + " ms";
-  };
-  if (facts.since_session_loop > limit) return stuck("session's loop", facts.since_session_loop);
-  if (facts.since_egress_loop > limit) return stuck("egress loop", facts.since_egress_loop);
-  return facts.unfit;
+std::string reason_not_to_pet(Duration since_guest_side, const std::string& unfit, Duration limit) {
+  if (since_guest_side > limit)
+    return "the guest's loops have not answered for " + std::to_string(static_cast<std::int64_t>(to_ms(since_guest_side))) + " ms";
+  return unfit;
 }
 
 }  // namespace understudy

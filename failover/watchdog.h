@@ -53,13 +53,8 @@ class ServiceManager final : public Watchdog {
   const std::optional<Duration> period_;
 };
 
-// What the petting rests on.
-struct WatchdogFacts {
-  Duration since_session_loop{};  // answered a message
-  Duration since_egress_loop{};
-  std::string unfit;  // NodeStatus::unfit
-};
-// Why the watchdog is not to be told that all is well; empty: it is. Pure.
-std::string reason_not_to_pet(const WatchdogFacts& facts, Duration limit);
+// Why the watchdog is not to be told that all is well; empty: it is. The node's loop is the one that asks. `since_guest_side`: since the
+// guest's loops (session, egress) last answered; `unfit`: what the node says of itself (NodeStatus). Pure.
+std::string reason_not_to_pet(Duration since_guest_side, const std::string& unfit, Duration limit);
 
 }  // namespace understudy

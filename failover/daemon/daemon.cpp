@@ -16,6 +16,7 @@
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/daemon/watchdog_keeper.h"
 #include "failover/orders_codec.h"
 #include "net/base/log.h"
 #include "net/zmq_link.h"
@@ -43,6 +44,7 @@ class RunningDaemon final : public Daemon {
   ~RunningDaemon() override {
     if (!node_thread_) return;
     static_cast<void>(on_loop(node_thread_->loop(), [this]() -> Result<void> {
+      watchdogs_.reset();
       operator_.reset();
       probes_.reset();
       runner_.reset();
@@ -121,6 +123,8 @@ class RunningDaemon final : public Daemon {
     node.switchover_keeps_image = true;
     node.home = config_.pair.home;
     node.manual = config_.manual;
+    if (!config_.fencing.agent.empty()) node.fencing = config_.fencing.required ? Fencing::kRequired : Fencing::kAlongside;
+    node.self_fence_after = config_.fencing.self_fence_after;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
@@ -138,6 +142,7 @@ class RunningDaemon final : public Daemon {
     log(Severity::kInfo, "started",
         {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
     runner_->start(started);
+    US_ASSIGN(watchdogs_, WatchdogKeeper::start(loop, config_.watchdog, *guest_, [this] { return runner_->unfit(); }));
     return {};
   }
 
@@ -155,6 +160,7 @@ class RunningDaemon final : public Daemon {
   std::unique_ptr<ZmqLink> heartbeats_;
   std::unique_ptr<NodeRunner> runner_;
   std::unique_ptr<OperatorServer> operator_;
+  std::unique_ptr<WatchdogKeeper> watchdogs_;
 };
 
 }  // namespace

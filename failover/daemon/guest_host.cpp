@@ -117,6 +117,9 @@ class Host final : public GuestHost {
   void promise(Term promised) override {
     on_side([promised](GuestSide& side) { side.promise(promised); });
   }
+  void turn(std::function<void()> turned) override {
+    on_side([this, turned = std::move(turned)](GuestSide&) { egress_->post([this, turned] { deps_.node_loop.post(turned); }); });
+  }
   std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
   void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override {
     on_side([this, input = std::move(input), taken = std::move(taken)](GuestSide& side) {

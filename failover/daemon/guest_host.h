@@ -73,6 +73,9 @@ class GuestHost {
   // Before the promise is synced: from now on the secondary session acks nothing below it.
   virtual void promise(Term promised) = 0;
 
+  // Calls `turned` on the node's loop once the guest's loops (session, egress) have each come to a message of this call's.
+  virtual void turn(std::function<void()> turned) = 0;
+
   // What the guest writes to its serial console. Any thread.
   virtual std::shared_ptr<ConsoleBacklog> console() const = 0;
   // Offers input to the console; `taken` is called on the node's loop with how much of it the guest took.

@@ -23,6 +23,9 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       flight_{dependencies.flight},
       console_{loop_, guest_.console()} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
+  if (!config_.fencing.agent.empty())
+    fence_agent_ = FenceAgent::create(
+        loop_, {.command = config_.fencing.agent, .options = config_.fencing.options, .deadline = config_.fencing.timeout});
   heartbeats_.on_message([this](Message message) { receive(message); });
   heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
   // A heartbeat that found the queue full is not sent later: the next one is fresher.
@@ -151,6 +154,14 @@ void NodeRunner::carry_out(const action::PersistOrders& action) {
       feed(input::OrdersPersisted{order});
     else
       feed(input::StoreFailed{put.error().text()});
+  });
+}
+
+void NodeRunner::carry_out(const action::FencePeer& action) {
+  timeline_.record("fencing", action.term);
+  fence_agent_->run(FenceAction::kOff, [this, term = action.term](const Result<std::string>& off) {
+    timeline_.record(off ? "fenced" : "not fenced", term, off ? *off : off.error().text());
+    feed(input::PeerFenced{term, off.has_value(), off ? *off : off.error().text()});
   });
 }
 

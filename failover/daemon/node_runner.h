@@ -14,6 +14,7 @@
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/fence_agent.h"
 #include "failover/manual_arbiter.h"
 #include "failover/node.h"
 #include "net/base/event_loop.h"
@@ -45,6 +46,8 @@ class NodeRunner {
   void start(const input::Started& started);
   // May be called from within an action's execution: the input then waits its turn.
   void feed(Input input);
+  // As the node says of itself: see NodeStatus::unfit.
+  std::string unfit() const { return node_.status().unfit; }
   // An operator's request; answered once, possibly later.
   void serve(const OperatorCall& call, OperatorServer::Answer answer);
 
@@ -67,6 +70,7 @@ class NodeRunner {
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::PersistEnd& action);
   void carry_out(const action::PersistOrders& action);
+  void carry_out(const action::FencePeer& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);
@@ -91,6 +95,7 @@ class NodeRunner {
   FlightThread* const flight_;
   std::optional<FlightRecorder> recorder_;
   ConsoleDesk console_;
+  std::unique_ptr<FenceAgent> fence_agent_;  // where one is configured
   std::deque<Input> waiting_;
   bool processing_ = false;
   EventLoop::TimerId tick_timer_ = 0;

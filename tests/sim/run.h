@@ -88,6 +88,7 @@ class Run {
       config.fencing = random.chance(0.6) ? Fencing::kRequired : Fencing::kAlongside;
       config.fence_retry = random.between(ms(50), ms(500));
     }
+    if (random.chance(0.2)) config.self_fence_after = random.between(ms(0), ms(1000));
     // Safety must not hang on thresholds: wild ones, too.
     if (random.chance(0.5)) {
       config.takeover_after = random.between(ms(60), ms(900));

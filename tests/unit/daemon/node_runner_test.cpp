@@ -58,6 +58,7 @@ class NoGuest final : public GuestHost {
   void carry_out(const action::SetGate&) override {}
   void carry_out(const action::AnnounceAddress&) override {}
   void promise(Term) override {}
+  void turn(std::function<void()> turned) override { turned(); }
   std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
   void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override { taken(input.size()); }
   void balloon(std::optional<std::uint64_t> target, std::function<void(const Result<BalloonBytes>&)> told) override {
