@@ -21,6 +21,7 @@ struct Heartbeat {
   refusal @12 :Text;
   evidence @13 :List(Evidence);
   guest @14 :Text;
+  justMoved @15 :Bool;
 }
 
 struct Handover {
@@ -34,4 +35,6 @@ struct Evidence {
   health @1 :UInt8;
   ageNs @2 :Int64;
   text @3 :Text;
+  suspected @4 :Bool;
+  beyond @5 :Bool;
 }

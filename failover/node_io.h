@@ -68,6 +68,7 @@ struct Heartbeat {
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
+  bool just_moved = false;             // the guest moved to the sender less than NodeConfig::hold_down ago
 };
 
 enum class CommandKind : std::uint8_t {

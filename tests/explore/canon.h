@@ -89,6 +89,8 @@ class Canon {
     (*this)(evidence.path);
     (*this)(evidence.health);
     (*this)(evidence.age);
+    (*this)(evidence.suspected);
+    (*this)(evidence.beyond);
   }
   void operator()(const Heartbeat& beat) {
     (*this)(beat.sender);
@@ -107,6 +109,7 @@ class Canon {
     (*this)(beat.handover);
     (*this)(beat.refusal.empty());
     (*this)(beat.evidence);
+    (*this)(beat.just_moved);
   }
 
  private:
