@@ -14,7 +14,9 @@ void Evidence::take(const std::string& probe, ProbeReport found, Instant now, st
   ProbeReport said = one.threshold.take(std::move(found));
   if (said.health == Health::kHealthy && one.latency.slow()) {
     said.health = Health::kDegraded;
-    said.suspected = one.latency.suspected(now);
+    // The guest's own requests are as the guest makes them, so what they take is told and no more; the canary beside them is always the
+    // same.
+    said.suspected = path != ProbePath::kGuestDisk && one.latency.suspected(now);
     said.beyond = false;  // the other node need only be quick
     said.text = one.latency.text();
   }

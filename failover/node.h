@@ -33,6 +33,7 @@ struct NodeConfig {
   Duration stalled_after = std::chrono::milliseconds{1500};  // secondary: heartbeats come, but no epoch commits for so long
   Duration sick_hold = std::chrono::milliseconds{150};       // secondary: a failed path is reported for so long
   Duration evidence_max_age = std::chrono::milliseconds{700};
+  Duration storage_max_age = std::chrono::milliseconds{1600};  // the same of storage
   // Primary without its peer, and with a path that it suspects: the peer, if it lives and is well, is left so long to ask first.
   Duration doubt_hold = std::chrono::milliseconds{1600};
   Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a failed path or a lack of progress, only for silence
@@ -165,7 +166,9 @@ class Node {
   std::vector<PathEvidence> own_evidence() const;
   Verdict verdict_on_self() const;
   Verdict verdict_on_peer() const;
-  VerdictLimits limits() const { return {config_.takeover_after, config_.stalled_after, config_.evidence_max_age}; }
+  VerdictLimits limits() const {
+    return {config_.takeover_after, config_.stalled_after, config_.evidence_max_age, config_.storage_max_age};
+  }
   bool just_moved() const { return runs_guest() && moved_at_ && now_ - *moved_at_ < config_.hold_down; }
 
   // node_arbiter.cpp: asking, learning, applying

@@ -63,7 +63,7 @@ void transfer(auto& archive, Heartbeat& x) {
 }
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
-          x.evidence_max_age, x.doubt_hold, x.hold_down, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
+          x.evidence_max_age, x.storage_max_age, x.doubt_hold, x.hold_down, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
           x.broken_again_within, x.rejoin_after);
 }
 

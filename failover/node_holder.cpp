@@ -50,7 +50,7 @@ Node::Fitness Node::fitness_since(Instant instant) const {
     if (latest && latest->suspected) doubtful = true;
     if (!needs_fresh_proof(path)) continue;
     if (!latest || latest->health == Health::kUnknown || latest->started_at < instant) return Fitness::kUnproven;
-    if (now_ - latest->completed_at > config_.evidence_max_age) return Fitness::kUnproven;
+    if (now_ - latest->completed_at > limits().max_age(path)) return Fitness::kUnproven;
   }
   return doubtful ? Fitness::kDoubtful : Fitness::kProven;
 }

@@ -32,7 +32,7 @@ enum class ProbeKind : std::uint8_t {
 struct ProbeTraits {
   ProbeKind kind;
   Duration period;    // between two exercises
-  Duration deadline;  // without an answer for so long, `silence` is what it says; 0: [timing] probe_deadline_ms
+  Duration deadline;  // without an answer for so long, `silence` is what it says; 0: [timing] says it
   Hysteresis hysteresis;
   Health silence;  // kFailed for what carries the guest
 };

@@ -13,7 +13,9 @@ std::string describe(const PathEvidence& path, const char* condition) {
   return text;
 }
 
-bool too_old(const PathEvidence& path, Duration max_age) { return needs_fresh_proof(path.path) && path.age > max_age; }
+bool too_old(const PathEvidence& path, const VerdictLimits& limits) {
+  return needs_fresh_proof(path.path) && path.age > limits.max_age(path.path);
+}
 
 }  // namespace
 
@@ -33,12 +35,12 @@ const char* name_of(Condition condition) {
   return "unknown";
 }
 
-bool counts_as_failed(const PathEvidence& path, std::optional<std::span<const PathEvidence>> other, Duration evidence_max_age) {
-  if (path.health == Health::kFailed || too_old(path, evidence_max_age)) return true;
+bool counts_as_failed(const PathEvidence& path, std::optional<std::span<const PathEvidence>> other, const VerdictLimits& limits) {
+  if (path.health == Health::kFailed || too_old(path, limits)) return true;
   if (!path.suspected || !other) return false;
   for (const PathEvidence& theirs : *other) {
     if (theirs.path != path.path) continue;
-    const bool well = theirs.health == Health::kHealthy && !theirs.suspected && !too_old(theirs, evidence_max_age);
+    const bool well = theirs.health == Health::kHealthy && !theirs.suspected && !too_old(theirs, limits);
     return well && (!path.beyond || theirs.beyond);
   }
   return !path.beyond;
@@ -53,7 +55,7 @@ Verdict judge(const Observation& observation, const VerdictLimits& limits) {
     verdict.text += (verdict.text.empty() ? "" : "; ") + text;
   };
   for (const PathEvidence& path : observation.evidence) {
-    if (!counts_as_failed(path, observation.other, limits.evidence_max_age)) continue;
+    if (!counts_as_failed(path, observation.other, limits)) continue;
     name(Condition::kFailed, path,
          path.health == Health::kFailed || path.suspected
              ? describe(path, "failed")

@@ -118,6 +118,7 @@ class RunningDaemon final : public Daemon {
     node.doubt_hold = 4 * config_.timing.takeover_after;
     node.hold_down = config_.timing.hold_down;
     node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
+    node.storage_max_age = config_.timing.storage_deadline + kReportTravels;
     node.switchover_keeps_image = true;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,

@@ -1,8 +1,10 @@
 #include "failover/daemon/own_probes.h"
 
-#include "failover/daemon/disk_health.h"
-
 namespace understudy {
+
+namespace {
+constexpr std::uint64_t kBlockBytes = 4096;  // a large request is as much load as many small ones
+}
 
 OwnProbes::OwnProbes(Dependencies dependencies) : deps_{std::move(dependencies)} {
   const Instant now = deps_.loop.clock().now();
@@ -28,12 +30,16 @@ void OwnProbes::tick() {
   const Instant now = deps_.loop.clock().now();
   timers_.note(due_, now);
   const GuestNumbers guest = deps_.guest.numbers();
-  if (deps_.has_disks) take(judge_disks(guest.disks, now), now);
-  std::uint64_t served = 0;
-  for (const DiskReading& disk : guest.disks) served += disk.evidence.completed;
-  disk_rate_.note(served, now);
+  std::uint64_t blocks = 0;
+  for (const DiskReading& disk : guest.disks) blocks += disk.evidence.completed + disk.evidence.completed_bytes / kBlockBytes;
+  disk_rate_.note(blocks, now);
   frame_rate_.note(guest.gate.released_frames, now);
   deps_.processes.load(disk_rate_.per_second(), frame_rate_.per_second());
+  if (deps_.has_disks) {
+    ProbeReport disks = judge_disks(guest.disks, now);
+    disks.latency = disk_latency_.take(guest.disks);
+    deps_.evidence.take(kName, std::move(disks), now, disk_rate_.per_second());
+  }
   if (now >= slow_due_) {
     slow_due_ = now + traits_of(ProbeKind::kThreads).period;
     look_slowly(guest, now);

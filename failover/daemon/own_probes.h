@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "failover/daemon/config.h"
+#include "failover/daemon/disk_health.h"
 #include "failover/daemon/guest_host.h"
 #include "failover/daemon/probes.h"
 #include "failover/evidence.h"
@@ -46,7 +47,8 @@ class OwnProbes {
   ReceiveWatch received_;
   ThreadWatch vcpus_{ProbePath::kVcpus, {}};
   ThreadWatch loops_{ProbePath::kVmm, {}};
-  RateMeter disk_rate_;
+  RateMeter disk_rate_;  // blocks and requests
+  DiskLatency disk_latency_;
   RateMeter frame_rate_;
   EventLoop::TimerId timer_ = 0;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

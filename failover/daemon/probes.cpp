@@ -122,11 +122,14 @@ Result<void> Probes::run(EventLoop& loop, const DaemonConfig& config, const Proc
     if (report.health == Health::kFailed && report.text.starts_with("no answer")) report.text = name + ": " + report.text;
     evidence.take(name, std::move(report), loop.clock().now(), load);
   };
+  const Timing& timing = config.timing;
+  const Duration usual = process.kind == ProbeKind::kStorage ? timing.storage_deadline : timing.probe_deadline;
+  const Duration deadline = process.deadline > Duration{} ? process.deadline : usual;
   US_ASSIGN(auto started, ProbeProcess::start(loop,
                                               {.path = process.path,
                                                .other_paths = process.kind == ProbeKind::kKernelLog || process.kind == ProbeKind::kMemory,
                                                .command = process.command,
-                                               .deadline = process.deadline > Duration{} ? process.deadline : config.timing.probe_deadline,
+                                               .deadline = deadline,
                                                .silence = traits_of(process.kind).silence},
                                               std::move(found)));
   processes_.push_back(std::move(started));

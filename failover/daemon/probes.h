@@ -22,9 +22,10 @@ class Probes {
   // Exercises every path from now on and gives what is found to `evidence`, which outlives this.
   static Result<std::unique_ptr<Probes>> start(EventLoop& loop, const DaemonConfig& config, Evidence& evidence);
 
-  // What makes these paths slow without their fault: the guest's disk requests and frames that were served in a second.
-  void load(std::uint64_t disk_requests, std::uint64_t frames) {
-    disk_load_ = disk_requests;
+  // What makes these paths slow without their fault: what the guest's disks (in blocks) and its NIC (in frames) served in
+  // a second.
+  void load(std::uint64_t disk_blocks, std::uint64_t frames) {
+    disk_load_ = disk_blocks;
     frame_load_ = frames;
   }
 

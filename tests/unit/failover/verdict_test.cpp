@@ -7,8 +7,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr VerdictLimits kLimits{
-    .silent_after = milliseconds{400}, .stalled_after = milliseconds{1500}, .evidence_max_age = milliseconds{700}};
+constexpr VerdictLimits kLimits{.silent_after = milliseconds{400},
+                                .stalled_after = milliseconds{1500},
+                                .evidence_max_age = milliseconds{700},
+                                .storage_max_age = milliseconds{1600}};
 
 struct Case {
   const char* name;
@@ -63,6 +65,12 @@ TEST(Verdict, Table) {
        .expected = Condition::kFailed,
        .path = ProbePath::kServiceNic,
        .text = "service NIC failed: its probe has not answered for 701 ms"},
+      {.name = "storage may take longer", .evidence = {storage(Health::kHealthy, 1600)}},
+      {.name = "... and not for ever",
+       .evidence = {storage(Health::kHealthy, 1601)},
+       .expected = Condition::kFailed,
+       .path = ProbePath::kStorage,
+       .text = "storage failed: its probe has not answered for 1601 ms"},
       {.name = "never answered, and due",
        .evidence = {nic(Health::kUnknown, 800)},
        .expected = Condition::kFailed,
