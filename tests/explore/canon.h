@@ -92,6 +92,12 @@ class Canon {
     (*this)(evidence.suspected);
     (*this)(evidence.beyond);
   }
+  void operator()(const Hold& hold) {
+    (*this)(hold.revision);
+    (*this)(hold.held);
+    (*this)(hold.since_ns);
+    (*this)(hold.until_ns);
+  }
   void operator()(const Heartbeat& beat) {
     (*this)(beat.sender);
     (*this)(beat.sequence);
@@ -110,6 +116,9 @@ class Canon {
     (*this)(beat.refusal.empty());
     (*this)(beat.evidence);
     (*this)(beat.just_moved);
+    (*this)(beat.hold);
+    (*this)(beat.hold_ends_in);
+    (*this)(beat.wants_no_peer);
   }
 
  private:
