@@ -279,6 +279,7 @@ void Node::apply() {
   }
   image_whole_ = false;
   refusal_.clear();
+  moved_at_ = now_;
   why_ = "took over at epoch " + std::to_string(committed_.epoch.raw()) + " of term " + std::to_string(committed_.term.raw());
   if (candidate_for_broken_) took_over_broken_at_ = now_;
   if (config_.fencing == Fencing::kAlongside && !handed_over_) emit(action::FencePeer{fencing_for_ = term_});

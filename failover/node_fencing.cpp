@@ -29,6 +29,11 @@ void Node::on(const input::PeerFenced& in) {
          ") and is tried again; `understudy grant --i-assert` when you know that it is off";
 }
 
+void Node::on(const input::Poisoned& in) {
+  note(Severity::kWarning, "a poison pill lies on the shared disk", {{"term", std::to_string(in.term.raw())}});
+  if (runs_guest() && in.term > term_) superseded("the other node was granted term " + std::to_string(in.term.raw()), in.term, false);
+}
+
 void Node::peer_is_fenced(const std::string& how) {
   fenced_for_ = fencing_for_;
   fence_again_at_ = Instant::max();

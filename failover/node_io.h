@@ -92,6 +92,7 @@ struct Heartbeat {
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
+  bool just_moved = false;             // the guest moved to the sender less than NodeConfig::hold_down ago
   Hold hold;
   std::optional<Duration> hold_ends_in;  // of a hold that ends by itself: so long after this was sent
   bool wants_no_peer = false;            // a holder whose operator wants it to run alone
@@ -189,6 +190,10 @@ struct PeerFenced {
   bool ok = false;
   std::string text;  // for a person
 };
+// The other node, granted `term`, wants this one to stop (poison_pill.h).
+struct Poisoned {
+  Term term;
+};
 struct StoreFailed {  // a put failed or its deadline passed
   std::string reason;
 };
@@ -240,12 +245,12 @@ struct GuestNoted {  // worth telling on both nodes, and no end: a panic, a rebo
 
 }  // namespace input
 
-using Input =
-    std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp, input::ImageOverwritten,
-                 input::EpochCommitted, input::SessionActivity, input::SessionBroken, input::SessionRefused, input::Probed,
-                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::OrdersPersisted,
-                 input::PeerFenced, input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished,
-                 input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
+using Input = std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp,
+                           input::ImageOverwritten, input::EpochCommitted, input::SessionActivity, input::SessionBroken,
+                           input::SessionRefused, input::Probed, input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted,
+                           input::TermPersisted, input::OrdersPersisted, input::PeerFenced, input::Poisoned, input::StoreFailed,
+                           input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished, input::HandoverFailed,
+                           input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
 
 // --------------------------------------------------------------------------------------------------------------- actions
 namespace action {

@@ -74,9 +74,9 @@ void ServiceManager::notify(const std::string& text) const {
     static_cast<void>(::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length));
 }
 
-std::string reason_not_to_pet(Duration since_guest_side, const std::string& unfit, Duration limit) {
-  if (since_guest_side > limit)
-    return "the guest's loops have not answered for " + std::to_string(static_cast<std::int64_t>(to_ms(since_guest_side))) + " ms";
+std::string reason_not_to_pet(Duration since_session_loop, const std::string& unfit, Duration limit) {
+  if (since_session_loop > limit)
+    return "the session's loop has not answered for " + std::to_string(static_cast<std::int64_t>(to_ms(since_session_loop))) + " ms";
   return unfit;
 }
 

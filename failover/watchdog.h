@@ -53,8 +53,8 @@ class ServiceManager final : public Watchdog {
   const std::optional<Duration> period_;
 };
 
-// Why the watchdog is not to be told that all is well; empty: it is. The node's loop is the one that asks. `since_guest_side`: since the
-// guest's loops (session, egress) last answered; `unfit`: what the node says of itself (NodeStatus). Pure.
-std::string reason_not_to_pet(Duration since_guest_side, const std::string& unfit, Duration limit);
+// Why the watchdog is not to be told that all is well; empty: it is. The node's loop is the one that asks. `since_session_loop`: since the
+// session's loop last answered; `unfit`: what the node says of itself (NodeStatus). Pure.
+std::string reason_not_to_pet(Duration since_session_loop, const std::string& unfit, Duration limit);
 
 }  // namespace understudy

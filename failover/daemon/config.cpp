@@ -187,17 +187,18 @@ Result<void> read_fencing(TomlSection in, DaemonConfig::Fencing& out) {
   if (self) out.self_fence_after = std::chrono::milliseconds{*self};
   US_ASSIGN(const auto timeout, in.whole_number("timeout_s", 1, 3600));
   if (timeout) out.timeout = std::chrono::seconds{*timeout};
-  US_ASSIGN(auto agent, in.optional_texts("agent", 32));
-  if (agent) out.agent = std::move(*agent);
+  US_ASSIGN(out.agent, in.optional_texts("agent", 32));
   if (!out.agent.empty() && !out.agent.front().starts_with('/'))
     return in.at("agent", fmt::format("expected a program by its whole path, found \"{}\"", out.agent.front()));
-  US_ASSIGN(auto options, in.optional_texts("options", 64));
-  if (options) out.options = std::move(*options);
+  US_ASSIGN(out.options, in.optional_texts("options", 64));
   for (const std::string& option : out.options) {
     const bool clean = option.find('=') != std::string::npos && option.find_first_of("\r\n") == std::string::npos && option.size() <= 500;
     if (!clean || option.starts_with("action=")) return in.at("options", "expected strings like \"ip=10.0.0.9\", without the action");
   }
-  if (out.agent.empty() && (out.required || !out.options.empty())) return in.at("agent", "expected a fence agent, found nothing");
+  US_ASSIGN(auto disk, in.optional_text("shared_disk"));
+  if (disk) out.shared_disk = std::move(*disk);
+  if (out.agent.empty() && !out.options.empty()) return in.at("options", "are for an agent, and there is none");
+  if (out.agent.empty() && !out.shared_disk && out.required) return in.at("required", "expected a fence agent or a shared disk beside it");
   return in.nothing_else();
 }
 
@@ -274,8 +275,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair", "vm",     "net",     "disk",     "replication", "heartbeat", "witness",
-                                                "etcd", "manual", "fencing", "watchdog", "state",       "timing",    "log"};
+  static constexpr std::string_view kKnown[] = {"pair",   "vm",      "net",      "disk",  "replication", "heartbeat", "witness", "etcd",
+                                                "manual", "fencing", "watchdog", "state", "timing",      "log",       "probes"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -319,6 +320,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   if (watchdog) US_TRY(read_watchdog(std::move(*watchdog), config.watchdog.emplace()));
   US_ASSIGN(auto timing, document.optional_table("timing"));
   if (timing) US_TRY(read_timing(std::move(*timing), config.timing));
+  US_ASSIGN(auto probes, document.optional_table("probes"));
+  if (probes) US_TRY(read_probes(std::move(*probes), config.probes));
   US_ASSIGN(auto log_section, document.optional_table("log"));
   if (log_section) US_TRY(read_log(std::move(*log_section), config.log));
   return config;

@@ -27,8 +27,6 @@ class Egress {
   // The guest's network. Lives as long as its last owner, which must not outlive this object's port: release the machine first.
   const std::shared_ptr<EgressGate>& gate() const { return gate_; }
 
-  // On the egress thread. Any thread.
-  void post(std::function<void()> call) { thread_->loop().post(std::move(call)); }
   // Tells the segment where the guest lives, several times. Any thread.
   void announce();
   // Drops frames for the guest that arrived before it came here. While the machine does not run. Any thread.

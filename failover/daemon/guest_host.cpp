@@ -117,9 +117,6 @@ class Host final : public GuestHost {
   void promise(Term promised) override {
     on_side([promised](GuestSide& side) { side.promise(promised); });
   }
-  void turn(std::function<void()> turned) override {
-    on_side([this, turned = std::move(turned)](GuestSide&) { egress_->post([this, turned] { deps_.node_loop.post(turned); }); });
-  }
   std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
   void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override {
     on_side([this, input = std::move(input), taken = std::move(taken)](GuestSide& side) {
@@ -135,6 +132,9 @@ class Host final : public GuestHost {
     on_side([this, told = std::move(told)](GuestSide& side) {
       deps_.node_loop.post([told, pressed = side.press_power_button()] { told(pressed); });
     });
+  }
+  void answer(std::function<void()> answered) override {
+    on_side([this, answered = std::move(answered)](GuestSide&) { deps_.node_loop.post(answered); });
   }
   GuestNumbers numbers() const override { return side_->numbers(); }
 

@@ -1,5 +1,7 @@
 #include "failover/daemon/node_runner.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "failover/daemon/arbiter_choice.h"
@@ -9,6 +11,10 @@
 #include "net/codec.h"
 
 namespace understudy {
+
+namespace {
+constexpr Duration kPillUnread = std::chrono::seconds{3};
+}  // namespace
 
 NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
     : config_{dependencies.config},
@@ -20,6 +26,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
       node_{std::move(node_config)},
+      evidence_{dependencies.evidence},
       flight_{dependencies.flight},
       console_{loop_, guest_.console()} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
@@ -34,6 +41,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
 
 NodeRunner::~NodeRunner() {
   *alive_ = false;
+  pill_.reset();
   if (recorder_) recorder_->flush();
   loop_.cancel(tick_timer_);
   heartbeats_.on_message([](Message) {});
@@ -46,21 +54,8 @@ void NodeRunner::start(const input::Started& started) {
 }
 
 void NodeRunner::tick() {
-  if (!config_.disks.empty()) judge_guest_disks(loop_.clock().now());
   feed(input::Tick{});
   tick_timer_ = loop_.call_at(loop_.clock().now() + kTick, [this] { tick(); });
-}
-
-// On this loop, since the session's may stand in a pause while the disks are well.
-void NodeRunner::judge_guest_disks(Instant now) {
-  if (now < disks_due_) return;
-  disks_due_ = now + kDiskPeriod;
-  const ProbeReport report = judge_disks(guest_.numbers().disks, now);
-  const auto latest = probed_.find(report.path);
-  if (latest != probed_.end() && latest->second.health != report.health)
-    log(report.health == Health::kFailed ? Severity::kError : Severity::kWarning, "guest's disks are now otherwise",
-        {{"health", name_of(report.health)}, {"reason", report.text}});
-  feed(input::Probed{report});
 }
 
 void NodeRunner::feed(Input input) {
@@ -76,7 +71,6 @@ void NodeRunner::feed(Input input) {
 }
 
 void NodeRunner::process(const Input& input) {
-  if (const auto* const probed = std::get_if<input::Probed>(&input)) probed_[probed->report.path] = probed->report;
   const Instant now = loop_.clock().now();
   for (const Action& action : recorder_ ? recorder_->step(node_, now, input) : node_.step(now, input))
     std::visit([this](const auto& concrete) { carry_out(concrete); }, action);
@@ -96,11 +90,13 @@ void NodeRunner::receive(const Message& message) {
   auto decoded = decode(message, config_.pair.id);
   if (!decoded) {
     log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
+    if (decoded.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   auto heartbeat = decode_heartbeat(*decoded);
   if (!heartbeat) {
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
+    if (heartbeat.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   if (manual_) manual_->heard(*heartbeat);
@@ -159,10 +155,49 @@ void NodeRunner::carry_out(const action::PersistOrders& action) {
 
 void NodeRunner::carry_out(const action::FencePeer& action) {
   timeline_.record("fencing", action.term);
-  fence_agent_->run(FenceAction::kOff, [this, term = action.term](const Result<std::string>& off) {
-    timeline_.record(off ? "fenced" : "not fenced", term, off ? *off : off.error().text());
-    feed(input::PeerFenced{term, off.has_value(), off ? *off : off.error().text()});
+  if (!pill_) return switch_peer_off(action.term);
+  pill_->poison(action.term, config_.fencing.timeout, [this, alive = alive_, term = action.term](Result<std::string> taken) {
+    loop_.post([this, alive, term, taken = std::move(taken)] {
+      if (!*alive) return;
+      if (!taken && fence_agent_) return switch_peer_off(term);
+      fenced(term, taken);
+    });
   });
+}
+
+void NodeRunner::switch_peer_off(Term term) {
+  fence_agent_->run(FenceAction::kOff, [this, term](const Result<std::string>& off) { fenced(term, off); });
+}
+
+void NodeRunner::fenced(Term term, const Result<std::string>& off) {
+  const std::string text = off ? *off : off.error().text();
+  timeline_.record(off ? "fenced" : "not fenced", term, text);
+  feed(input::PeerFenced{term, off.has_value(), text});
+}
+
+Result<void> NodeRunner::watch_for_pills(NodeIncarnation self) {
+  PillConfig config;
+  config.disk = *config_.fencing.shared_disk;
+  config.pair = config_.pair.id;
+  config.self = self;
+  US_ASSIGN(pill_, PoisonPill::start(config, loop_.clock(), [this, alive = alive_](Term term) {
+              loop_.post([this, alive, term] {
+                if (!*alive) return;
+                feed(input::Poisoned{term});
+                if (const NodeStatus now = node_.status(); now.role == Role::kPrimary || now.role == Role::kSolo) return;
+                // Told once the guest stands: the session's loop has done what was ordered before when it answers.
+                guest_.answer([this, alive, term] {
+                  if (*alive) pill_->taken(term);
+                });
+              });
+            }));
+  return {};
+}
+
+std::string NodeRunner::unfit() const {
+  if (pill_ && pill_->since_read() > kPillUnread)
+    return fmt::format("the shared disk was not read for {:.0f} ms: a poison pill would not be seen", to_ms(pill_->since_read()));
+  return node_.status().unfit;
 }
 
 void NodeRunner::carry_out(const action::SendHeartbeat& action) {
@@ -398,6 +433,25 @@ std::string describe_guest(const NodeStatus& node, const std::string& here) {
 
 }  // namespace
 
+namespace {
+
+std::vector<Status::Probe> probe_rows(const std::vector<PathBoard::Entry>& entries, Instant now) {
+  std::vector<Status::Probe> rows;
+  for (const PathBoard::Entry& entry : entries) {
+    const ProbeReport& report = entry.report;
+    const Duration age = std::max(now - report.completed_at, Duration{});
+    rows.push_back({.path = name_of(report.path),
+                    .health = report.suspected ? "suspected" : name_of(report.health),
+                    .text = report.text,
+                    .name = entry.probe,
+                    .age_ms = static_cast<std::uint64_t>(to_ms(age))});
+  }
+  std::ranges::stable_sort(rows, {}, [](const Status::Probe& row) { return row.path; });
+  return rows;
+}
+
+}  // namespace
+
 std::string NodeRunner::describe_arbiter(bool answers) const {
   const auto name = arbiter_name(config_);
   if (answers) return name + ", answers";
@@ -450,7 +504,7 @@ Status NodeRunner::status() const {
                          .completed = disk.evidence.completed,
                          .errors = disk.evidence.errors,
                          .last_error = disk.evidence.last_error});
-  for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
+  if (evidence_) out.probes = probe_rows(evidence_->entries(), loop_.clock().now());
   return out;
 }
 

@@ -47,7 +47,7 @@ WatchdogKeeper::~WatchdogKeeper() {
 // Four times a period: one that is late is not the end.
 void WatchdogKeeper::tick() {
   if (!std::exchange(turning_, true))
-    guest_.turn([this, alive = alive_] {
+    guest_.answer([this, alive = alive_] {
       if (!*alive) return;
       turning_ = false;
       turned_at_ = loop_.clock().now();

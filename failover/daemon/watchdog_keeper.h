@@ -14,7 +14,7 @@
 
 namespace understudy {
 
-// Of the node's loop, whose turning is the first thing that the petting proves; the guest's loops are asked to turn, and `unfit` says what
+// Of the node's loop, whose turning is the first thing that the petting proves; the session's is asked to answer, and `unfit` says what
 // the node says of itself. When one of them fails the petting ends, and the log says why; when all are well again it goes on, if nothing
 // has struck yet.
 class WatchdogKeeper {

@@ -28,10 +28,6 @@ class NoGuest final : public GuestHost {
   void carry_out(const action::SetGate&) override {}
   void carry_out(const action::AnnounceAddress&) override {}
   void promise(Term) override {}
-  void turn(std::function<void()> turned) override {
-    ++turns;
-    turned();
-  }
   std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
   void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override { taken(input.size()); }
   void balloon(std::optional<std::uint64_t> target, std::function<void(const Result<BalloonBytes>&)> told) override {
@@ -41,10 +37,14 @@ class NoGuest final : public GuestHost {
     ++presses;
     told(listens);
   }
+  void answer(std::function<void()> answered) override {
+    ++answers;
+    answered();
+  }
   GuestNumbers numbers() const override { return {}; }
 
   int presses = 0;
-  int turns = 0;
+  int answers = 0;
   Result<bool> listens = true;
 
  private:

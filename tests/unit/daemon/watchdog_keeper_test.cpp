@@ -61,7 +61,7 @@ TEST_F(WatchdogKeeperTest, AnUnfitNodePetsNone) {
 
 TEST_F(WatchdogKeeperTest, WithoutAWatchdogNobodyIsAsked) {
   keep({});
-  EXPECT_EQ(guest_.turns, 0);
+  EXPECT_EQ(guest_.answers, 0);
 }
 
 }  // namespace

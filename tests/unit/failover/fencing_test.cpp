@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "failover/fence_agent.h"
+#include "failover/poison_pill.h"
 #include "failover/watchdog.h"
 #include "net/base/unique_fd.h"
 #include "tests/support/bounds.h"
@@ -178,10 +179,103 @@ TEST_F(Fencing, TheServiceManagerHearsWhatItAskedFor) {
   for (const char* const variable : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(variable);
 }
 
+constexpr PairId kPair{7};
+
+TEST(PillSector, CarriesItsRecordAndNothingDamagedPasses) {
+  const PillRecord record{kPair, Incarnation{101}, Term{5}};
+  const auto bytes = encode_pill(record);
+  ASSERT_EQ(bytes.size(), kPillSectorBytes);
+  EXPECT_EQ(*decode_pill(bytes), record);
+  EXPECT_FALSE(decode_pill(std::vector<std::byte>(kPillSectorBytes))->has_value()) << "never written";
+  EXPECT_FALSE(decode_pill(std::span{bytes}.first(512)));
+  for (std::size_t bit = 0; bit < 40 * 8; ++bit) {
+    auto damaged = bytes;
+    damaged[bit / 8] ^= std::byte{1} << (bit % 8);
+    EXPECT_FALSE(decode_pill(damaged)) << bit;
+  }
+}
+
+// A file stands in for the shared disk, and two watchers for the hosts.
+class Pills : public Fencing {
+ protected:
+  void SetUp() override {
+    Fencing::SetUp();
+    disk_ = directory_ / "disk";
+    std::ofstream{disk_}.put('\0');
+    std::filesystem::resize_file(disk_, 4 * kPillSectorBytes);
+  }
+  PillConfig config(NodeIncarnation self) const {
+    return {.disk = disk_, .pair = kPair, .self = self, .period = std::chrono::milliseconds{5}, .direct = false};
+  }
+  static std::future<Result<std::string>> shoot(PoisonPill& from, Term term, Duration patience = kLong) {
+    auto outcome = std::make_shared<std::promise<Result<std::string>>>();
+    from.poison(term, patience, [outcome](Result<std::string> got) { outcome->set_value(std::move(got)); });
+    return outcome->get_future();
+  }
+
+  static constexpr NodeIncarnation kA{NodeId::kA, Incarnation{101}};
+  static constexpr NodeIncarnation kB{NodeId::kB, Incarnation{202}};
+  std::filesystem::path disk_;
+};
+
+TEST_F(Pills, APillIsTakenAndItsSenderHearsOfIt) {
+  std::unique_ptr<PoisonPill> victim;
+  std::promise<void> ready;
+  auto started = PoisonPill::start(config(kA), clock_, [&, gate = ready.get_future().share()](Term term) {
+    gate.wait();
+    victim->taken(term);
+  });
+  ASSERT_TRUE(started) << started.error().text();
+  victim = std::move(*started);
+  ready.set_value();
+  const auto shooter = PoisonPill::start(config(kB), clock_, [](Term) { ADD_FAILURE() << "the pill is for the other one"; });
+  ASSERT_TRUE(shooter);
+  const auto taken = shoot(**shooter, Term{3}).get();
+  ASSERT_TRUE(taken) << taken.error().text();
+  EXPECT_EQ(*taken, "the other node took the poison pill");
+  EXPECT_LT(victim->since_read(), kLong);
+}
+
+TEST_F(Pills, APillThatNobodyTakesIsNoConfirmation) {
+  const auto victim = PoisonPill::start(config(kA), clock_, [](Term) {});  // its node goes on
+  const auto shooter = PoisonPill::start(config(kB), clock_, [](Term) {});
+  ASSERT_TRUE(victim && shooter);
+  const auto taken = shoot(**shooter, Term{3}, std::chrono::milliseconds{50}).get();
+  ASSERT_FALSE(taken);
+  EXPECT_EQ(taken.error().code(), ErrorCode::kTimeout);
+}
+
+TEST_F(Pills, ALaterProcessIsNotHitByAnOldPill) {
+  const auto shooter = PoisonPill::start(config(kB), clock_, [](Term) {});
+  ASSERT_TRUE(shooter);
+  EXPECT_EQ(shoot(**shooter, Term{3}).get().error().code(), ErrorCode::kNotFound) << "the other host has never been there";
+  {
+    ASSERT_TRUE(PoisonPill::start(config(kA), clock_, [](Term) {}));
+  }
+  auto outcome = shoot(**shooter, Term{3});
+  auto disk = PillDisk::open(disk_, kPair, false);
+  ASSERT_TRUE(disk);
+  while (!disk->read_pill(NodeId::kA).value()) std::this_thread::yield();
+  const auto again = PoisonPill::start(config({NodeId::kA, Incarnation{303}}), clock_, [](Term) { ADD_FAILURE() << "an old pill"; });
+  ASSERT_TRUE(again);
+  const auto gone = outcome.get();
+  ASSERT_TRUE(gone);
+  EXPECT_EQ(*gone, "another process lives on the other host");
+}
+
+TEST_F(Pills, AnotherPairsSectorsAreNotOurs) {
+  auto theirs = PillDisk::open(disk_, PairId{8}, false);
+  ASSERT_TRUE(theirs);
+  ASSERT_TRUE(theirs->write_pill(NodeId::kA, {PairId{8}, kA.incarnation, Term{9}}));
+  const auto ours = PillDisk::open(disk_, kPair, false);
+  EXPECT_FALSE(ours->read_pill(NodeId::kA)->has_value());
+  EXPECT_FALSE(PillDisk::open(directory_ / "none", kPair, false));
+}
+
 TEST(WatchdogRule, PetsOnlyWhileAllIsFresh) {
   using std::chrono::seconds;
   EXPECT_EQ(reason_not_to_pet({}, "", seconds{2}), "");
-  EXPECT_THAT(reason_not_to_pet(seconds{3}, "", seconds{2}), HasSubstr("loops have not answered for 3000 ms"));
+  EXPECT_THAT(reason_not_to_pet(seconds{3}, "", seconds{2}), HasSubstr("loop has not answered for 3000 ms"));
   EXPECT_EQ(reason_not_to_pet({}, "sick", seconds{2}), "sick");
 }
 
