@@ -103,19 +103,20 @@ class Watcher final : public PoisonPill {
     // What lies there is for a process before this one.
     US_TRY(disk_.write_status(config_.self.node, {config_.pair, config_.self.incarnation, Term{}}));
     US_ASSIGN(thread_, LoopThread::start(clock_, "poison-pill"));
-    thread_->loop().post([this] { look(); });
+    loop_ = &thread_->loop();
+    loop_->post([this] { look(); });
     return {};
   }
 
   void taken(Term term) override {
-    thread_->loop().post([this, term] {
+    loop_->post([this, term] {
       if (const auto put = disk_.write_status(config_.self.node, {config_.pair, config_.self.incarnation, term}); !put)
         log(Severity::kError, "the other node is not told that the pill was taken", {{"reason", put.error().text()}});
     });
   }
 
   void poison(Term term, Duration patience, std::function<void(Result<std::string>)> done) override {
-    thread_->loop().post([this, term, patience, done = std::move(done)]() mutable {
+    loop_->post([this, term, patience, done = std::move(done)]() mutable {
       if (shot_) finish(Error{ErrorCode::kBusy, "poison pill: another one is under way"});
       const NodeId victim = peer_of(config_.self.node);
       const auto status = disk_.read_status(victim);
@@ -137,7 +138,7 @@ class Watcher final : public PoisonPill {
   };
 
   void look() {
-    thread_->loop().call_at(clock_.now() + config_.period, [this] { look(); });
+    loop_->call_at(clock_.now() + config_.period, [this] { look(); });
     const auto pill = disk_.read_pill(config_.self.node);
     if (!pill) {
       if (!std::exchange(failing_, true)) log(Severity::kError, "the shared disk can't be read", {{"reason", pill.error().text()}});
@@ -174,6 +175,7 @@ class Watcher final : public PoisonPill {
   bool failing_ = false;
   Term newest_;
   std::optional<Shot> shot_;
+  EventLoop* loop_ = nullptr;  // the thread's, which uses it until it has ended
   std::unique_ptr<LoopThread> thread_;
 };
 

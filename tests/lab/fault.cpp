@@ -12,7 +12,7 @@ struct Entry {
   const char* name;
   const char* description;
 };
-constexpr std::array<Entry, 10> kFaults{{
+constexpr std::array<Entry, 11> kFaults{{
     {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
     {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
     {Fault::kNic, "nic", "service NIC removed from host-a"},
@@ -23,6 +23,7 @@ constexpr std::array<Entry, 10> kFaults{{
     {Fault::kGuestPowerOff, "guest-poweroff", "the guest is told to power off"},
     {Fault::kPowerButton, "power-button", "understudy power-button on host-a"},
     {Fault::kArbiterRestart, "arbiter-restart", "SIGKILL to the arbiter, which comes back later"},
+    {Fault::kFence, "fence", "understudy fence on host-a, which hands the guest over first"},
 }};
 
 constexpr Duration kCommandDeadline = std::chrono::seconds{5};
@@ -82,6 +83,8 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
     case Fault::kArbiterRestart:
       pair.arbiter().kill();
       return {};
+    case Fault::kFence:
+      return pair.command(NodeId::kA, "fence", kCommandDeadline);
   }
   return {};
 }

@@ -24,7 +24,8 @@ enum class Fault {
   kGuestCrash,
   kGuestPowerOff,
   kPowerButton,
-  kArbiterRestart
+  kArbiterRestart,
+  kFence
 };
 
 std::vector<std::string> fault_names();
