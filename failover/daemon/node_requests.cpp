@@ -183,6 +183,7 @@ void NodeRunner::serve_preflight(OperatorServer::Answer answer) {
     PreflightFacts facts;
     facts.self = config_.pair.node;
     facts.node = node_.status();
+    facts.manual = config_.manual;
     facts.arbiter = arbiter_name(config_);
     facts.detect = config_.timing.takeover_after;
     facts.restore = measured_restore(timeline_.moments());
