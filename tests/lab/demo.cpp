@@ -101,7 +101,7 @@ void Demo::watch_the_end(Outcome& outcome) const {
   if (!stays_over(options_.fault)) return;
   leave_alone(outcome);
   const Instant started_at = clock_.now();
-  if (auto started = pair_->command(NodeId::kA, "start", kStartDeadline); !started) {
+  if (auto started = pair_->command(NodeId::kA, {"start"}, kStartDeadline); !started) {
     outcome.background = started.error().text();
     return;
   }

@@ -28,6 +28,15 @@ constexpr std::array<Entry, 11> kFaults{{
 
 constexpr Duration kCommandDeadline = std::chrono::seconds{5};
 
+// Without a third place: the operator knows that host-a is gone, and says so as soon as host-b believes it.
+Result<void> grant_to_host_b(const LabPair& pair, const Clock& clock) {
+  const Instant give_up_at = clock.now() + kCommandDeadline;
+  while (true) {
+    auto granted = pair.command(NodeId::kB, {"grant", "--i-assert"}, kCommandDeadline);
+    if (granted || clock.now() >= give_up_at) return granted;
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> fault_names() {
@@ -56,6 +65,7 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
   switch (fault) {
     case Fault::kKill:
       pair.node(NodeId::kA).signal(SIGKILL);
+      if (pair.arbiter().kind() == ArbiterKind::kManual) return grant_to_host_b(pair, clock);
       return {};
     case Fault::kFreeze:
       pair.node(NodeId::kA).signal(SIGSTOP);
@@ -71,7 +81,7 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
         return std::move(done.error());
       return {};
     case Fault::kSwitchover:
-      return pair.command(NodeId::kA, "switchover", kCommandDeadline);
+      return pair.command(NodeId::kA, {"switchover"}, kCommandDeadline);
     case Fault::kGuestReboot:
       return service.end_guest(guest::GuestEnd::kReset);
     case Fault::kGuestCrash:
@@ -79,12 +89,12 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
     case Fault::kGuestPowerOff:
       return service.end_guest(guest::GuestEnd::kPowerOff);
     case Fault::kPowerButton:
-      return pair.command(NodeId::kA, "power-button", kCommandDeadline);
+      return pair.command(NodeId::kA, {"power-button"}, kCommandDeadline);
     case Fault::kArbiterRestart:
       pair.arbiter().kill();
       return {};
     case Fault::kFence:
-      return pair.command(NodeId::kA, "fence", kCommandDeadline);
+      return pair.command(NodeId::kA, {"fence"}, kCommandDeadline);
   }
   return {};
 }

@@ -27,21 +27,25 @@ Result<std::string> etcd_program() {
 
 }  // namespace
 
-std::vector<std::string> arbiter_names() { return {"witness", "etcd"}; }
+std::vector<std::string> arbiter_names() { return {"witness", "etcd", "manual"}; }
+std::vector<std::string> arbiter_process_names() { return {"witness", "etcd"}; }
 
 std::optional<ArbiterKind> arbiter_of(std::string_view name) {
   if (name == "witness") return ArbiterKind::kWitness;
   if (name == "etcd") return ArbiterKind::kEtcd;
+  if (name == "manual") return ArbiterKind::kManual;
   return std::nullopt;
 }
 
 std::string LabArbiter::configuration(const Options& options) {
+  if (options.kind == ArbiterKind::kManual) return "[manual]\n\n";
   if (options.kind == ArbiterKind::kWitness) return fmt::format("[witness]\nendpoint = \"{}\"\n\n", kWitnessEndpoint);
   return fmt::format("[etcd]\nendpoints = [\"{}\"]\nprefix = \"lab\"\ntimeout_ms = {}\n\n", kEtcdEndpoint, 300 * options.slowness);
 }
 
 Result<std::unique_ptr<LabArbiter>> LabArbiter::start(const Clock& clock, Options options, std::filesystem::path node_config) {
   std::unique_ptr<LabArbiter> arbiter{new LabArbiter{clock, std::move(options), std::move(node_config)}};
+  if (arbiter->options_.kind == ArbiterKind::kManual) return arbiter;
   US_TRY(arbiter->launch(true));
   if (arbiter->options_.kind == ArbiterKind::kEtcd) US_TRY(arbiter->steer({"init", "--new"}));
   return arbiter;
@@ -109,7 +113,7 @@ Result<std::string> LabArbiter::steer(const std::vector<std::string>& words) con
 }
 
 Result<void> LabArbiter::check_alive() const {
-  if (killed_) return {};
+  if (killed_ || !process_) return {};
   const auto ending = process_->ending();
   if (!ending) return {};
   return Error{ErrorCode::kUnavailable, fmt::format("{} {}; its last words:\n{}", process_->name(), *ending, process_->last_log_lines(15))};

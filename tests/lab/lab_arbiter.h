@@ -1,4 +1,5 @@
-// The arbiter of the lab's pair: a witness or an etcd, as a process on the machine `witness`. It can be killed and come back.
+// The arbiter of the lab's pair: a witness or an etcd, as a process on the machine `witness`, which can be killed and come back; or none:
+// then the lab's operator grants.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +15,10 @@
 
 namespace understudy::lab {
 
-enum class ArbiterKind { kWitness, kEtcd };
+enum class ArbiterKind { kWitness, kEtcd, kManual };
 std::vector<std::string> arbiter_names();
+// Those that are a process.
+std::vector<std::string> arbiter_process_names();
 std::optional<ArbiterKind> arbiter_of(std::string_view name);
 
 class LabArbiter {
@@ -38,7 +41,9 @@ class LabArbiter {
   Result<std::string> show() const;
   // kUnavailable when its process ended by itself.
   Result<void> check_alive() const;
-  Child& process() const { return *process_; }
+  // nullptr where there is none.
+  Child* process() const { return process_.get(); }
+  ArbiterKind kind() const { return options_.kind; }
 
  private:
   LabArbiter(const Clock& clock, Options options, std::filesystem::path node_config)

@@ -85,7 +85,7 @@ TEST_P(LabArbiterTest, AnswersBothHostsAndKeepsItsRecordWhenKilled) {
   EXPECT_THAT(steer("host-a", {"seed", "--term", "9", "--holder", "a", "--incarnation", "11"}), HasSubstr("the record is intact"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Both, LabArbiterTest, testing::ValuesIn(arbiter_names()), [](const auto& one) { return one.param; });
+INSTANTIATE_TEST_SUITE_P(Both, LabArbiterTest, testing::ValuesIn(arbiter_process_names()), [](const auto& one) { return one.param; });
 
 }  // namespace
 }  // namespace understudy::lab

@@ -73,7 +73,7 @@ int dispatch(int argc, char** argv) {
   DemoOptions options;
   GuestChoice guest;
   app.add_option("--fault", fault_name, "what is done to host-a, or to the guest")->check(CLI::IsMember(fault_names()));
-  app.add_option("--arbiter", arbiter_name, "who grants terms: the witness, or an etcd in its place")
+  app.add_option("--arbiter", arbiter_name, "who grants terms: the witness, an etcd in its place, or nobody but the operator")
       ->check(CLI::IsMember(arbiter_names()));
   app.add_option("--json", json_file, "also write the report there, as JSON");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");

@@ -150,11 +150,10 @@ Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
   return status;
 }
 
-Result<void> LabPair::command(NodeId node, const std::string& command, Duration deadline) const {
+Result<void> LabPair::command(NodeId node, std::vector<std::string> words, Duration deadline) const {
   const auto& host = kHosts[static_cast<std::size_t>(node)];
-  auto said =
-      run_command(clock_, {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), command},
-                  deadline * options_.slowness);
+  words.insert(words.begin(), {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string()});
+  auto said = run_command(clock_, words, deadline * options_.slowness);
   if (!said) return std::move(said.error()).within("tell " + host);
   return {};
 }
@@ -189,8 +188,9 @@ Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {
 
 std::string LabPair::logs(std::size_t lines_each) const {
   std::string text;
-  for (const Child* child : {&arbiter_->process(), nodes_[0].get(), nodes_[1].get()})
-    text += fmt::format("--- {}\n{}\n", child->name(), child->last_log_lines(lines_each));
+  for (const Child* child : {static_cast<const Child*>(arbiter_->process()), static_cast<const Child*>(nodes_[0].get()),
+                             static_cast<const Child*>(nodes_[1].get())})
+    if (child != nullptr) text += fmt::format("--- {}\n{}\n", child->name(), child->last_log_lines(lines_each));
   return text;
 }
 

@@ -49,7 +49,7 @@ class LabPair {
   Result<void> check_alive(std::optional<NodeId> struck = std::nullopt) const;
   Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
   // An operator's command to that node's daemon; the error holds its refusal.
-  Result<void> command(NodeId node, const std::string& command, Duration deadline) const;
+  Result<void> command(NodeId node, std::vector<std::string> words, Duration deadline) const;
   // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
   Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.
