@@ -13,18 +13,17 @@
 #include "net/base/ids.h"
 #include "net/base/result.h"
 #include "tests/lab/child.h"
+#include "tests/lab/fault.h"
 #include "tests/lab/guest_service.h"
 #include "tests/lab/lab_arbiter.h"
+#include "tests/lab/lab_storage.h"
+#include "tests/lab/machines.h"
 #include "tests/lab/node_status.h"
 
 namespace understudy::lab {
 
 inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
 inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
-
-// The machines' names, which are also those of their network namespaces; the hosts' by NodeId.
-inline const std::array<std::string, 2> kHosts{"host-a", "host-b"};
-inline constexpr const char* kClientMachine = "client";
 
 class LabPair {
  public:
@@ -34,6 +33,9 @@ class LabPair {
     GuestImage guest;
     ArbiterKind arbiter = ArbiterKind::kWitness;
     unsigned vcpus = 2;
+    // This folder of that host's lies on storage that fails on command.
+    AilingFolder ailing = AilingFolder::kNone;
+    NodeId ailing_host = NodeId::kA;
     // A guest that ends is a checkpoint that was torn, unless it was told to: it is not to hide behind a reboot.
     bool reboot_on_reset = false;
     bool reboot_on_crash = false;
@@ -49,6 +51,8 @@ class LabPair {
   Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
   // An operator's command to that node's daemon; the error holds its refusal.
   Result<void> command(NodeId node, const std::string& command, Duration deadline) const;
+  // What the node's flight recorder keeps of what it saw and did, oldest first. An error where the recorder can't be read.
+  Result<std::vector<NodeEvent>> events(NodeId node) const;
   // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
   Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.
@@ -56,7 +60,12 @@ class LabPair {
 
   LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
-  std::filesystem::path disk(NodeId id) const;
+  // Of a pair with an ailing folder.
+  LabStorage& ailing() { return *ailing_; }
+  // A message of the host's kernel, as its daemon's own source of them gives it.
+  Result<void> say_in_kernel_log(NodeId id, const std::string& message) const;
+  // As it is, whatever ails the storage on which its host sees it.
+  std::filesystem::path disk(NodeId id) const { return beneath(disk_folder(id), AilingFolder::kDisk, id) / "disk.img"; }
   // What that node's daemon wrote so far.
   std::string log(NodeId id) const;
   // Everything that the three daemons wrote, with headings.
@@ -68,12 +77,24 @@ class LabPair {
   Result<void> make_disk(NodeId id) const;
   std::string configuration(NodeId id) const;
   LabArbiter::Options arbiter_options() const;
-  Result<std::unique_ptr<Child>> start_daemon(const std::string& host, std::vector<std::string> arguments) const;
+  Result<std::unique_ptr<Child>> start_daemon(NodeId id) const;
+  Result<std::string> ask(NodeId node, std::vector<std::string> words, Duration deadline) const;
+  bool ails(AilingFolder folder, NodeId id) const { return options_.ailing == folder && options_.ailing_host == id; }
+  std::filesystem::path of_host(NodeId id, const char* suffix) const;
+  // What lies on the host's storage: disk and canary, and the daemon's state, with its log and program where they ail along with it.
+  std::filesystem::path disk_folder(NodeId id) const { return of_host(id, "-disk"); }
+  std::filesystem::path state_folder(NodeId id) const { return of_host(id, "-state"); }
+  std::filesystem::path beneath(const std::filesystem::path& path, AilingFolder folder, NodeId id) const {
+    return ails(folder, id) ? LabStorage::beneath(path) : path;
+  }
+  std::filesystem::path log_file(NodeId id) const;
 
   const Clock& clock_;
   const Options options_;
   std::unique_ptr<LabArbiter> arbiter_;
   std::array<std::unique_ptr<Child>, 2> nodes_;
+  // Goes before the nodes: one that hangs on it can't end.
+  std::unique_ptr<LabStorage> ailing_;
 };
 
 }  // namespace understudy::lab

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "net/base/clock.h"
+#include "tests/lab/detection.h"
 #include "tests/lab/fault.h"
 #include "tests/lab/history.h"
 #include "tests/lab/linux_findings.h"
@@ -45,6 +46,7 @@ struct ArbiterBreak {
 
 struct Outcome {
   Fault fault = Fault::kKill;
+  NodeId struck = NodeId::kA;
   Instant fault_at;
   std::optional<Instant> thawed_at;
 
@@ -67,7 +69,9 @@ struct Outcome {
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
   std::optional<ArbiterBreak> arbiter;
-  std::string background;  // what else went wrong, a sentence; empty: nothing
+  std::optional<FoundVerdict> verdict;  // of the other host on the struck one
+  std::string verdict_told;             // the same in the other host's status, soon after
+  std::string background;               // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.
@@ -79,8 +83,8 @@ std::vector<std::string> shortcomings(const Outcome& outcome);
 // The fault, what both nodes recorded after it, and what wire and client saw, in order of time.
 std::vector<TimelineEntry> timeline(const Outcome& outcome);
 
-// Fills in what follows from when requests were answered, in that order: counts, longest silence while changes were asked for, first reply
-// after the fault.
+// Fills in what follows from when requests were answered, in that order: counts, longest silence while changes were asked for, the first
+// reply after the fault, or after the silence that it caused.
 void summarize_replies(Outcome& outcome, std::span<const Instant> answered_at, Instant reading_back_since);
 
 }  // namespace understudy::lab

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "tests/lab/machines.h"
+
 namespace understudy::lab {
 
 namespace {
