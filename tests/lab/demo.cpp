@@ -79,7 +79,26 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
     say_(fmt::format("{} wakes up after {:.0f} s", kHosts[static_cast<std::size_t>(options_.struck)], to_ms(here(options_.freeze)) / 1000));
   }
   if (options_.fault == Fault::kArbiterRestart) US_TRY(bring_the_arbiter_back(outcome));
+  if (options_.fault == Fault::kRoughTimes) US_TRY(live_through_rough_times(outcome));
   return stay(here(options_.after), &outcome);
+}
+
+Result<void> Demo::live_through_rough_times(Outcome& outcome) const {
+  auto& rough = outcome.rough.emplace();
+  const auto acknowledged = service_->acknowledged();
+  US_ASSIGN(const auto times, RoughTimes::start(clock_, {}));
+  US_TRY(stay(options_.rough, &outcome));
+  US_ASSIGN(rough.figures, times->stop());
+  rough.acknowledged_meanwhile = service_->acknowledged() - acknowledged;
+  for (const NodeId id : kBothNodes) {
+    US_ASSIGN(const auto events, pair_->events(id));
+    for (const NodeEvent& event : events) {
+      if (event.at < outcome.fault_at) continue;
+      if (verdict_on_peer({&event, 1}, outcome.fault_at)) ++rough.verdicts;
+      if (event.kind == "role" && event.text.starts_with("solo")) ++rough.alone;
+    }
+  }
+  return {};
 }
 
 // What the other host finds, and what its status then says of it.

@@ -45,7 +45,7 @@ constexpr Entry not_of_a_host(Fault fault, const char* name, const char* descrip
       .fault = fault, .name = name, .short_name = "", .description = description, .only_the_primary = true, .then = then, .detection = {}};
 }
 
-constexpr std::array<Entry, 19> kFaults{{
+constexpr std::array<Entry, 20> kFaults{{
     {.fault = Fault::kKill, .name = "kill", .short_name = "", .description = "SIGKILL to understudyd on {}", .detection = {}},
     {.fault = Fault::kDaemonStop,
      .name = "daemon-stop",
@@ -90,6 +90,8 @@ constexpr std::array<Entry, 19> kFaults{{
     not_of_a_host(Fault::kGuestPowerOff, "guest-poweroff", "the guest is told to power off", GuestThen::kStays),
     not_of_a_host(Fault::kPowerButton, "power-button", "understudy power-button on {}", GuestThen::kStays),
     not_of_a_host(Fault::kArbiterRestart, "arbiter-restart", "SIGKILL to the arbiter, which comes back later", GuestThen::kStays),
+    not_of_a_host(Fault::kRoughTimes, "rough-times", "the CPUs stolen in slices, latency spikes and lost frames on the links",
+                  GuestThen::kStays),
 }};
 
 const Entry& entry_of(Fault fault) { return kFaults[static_cast<std::size_t>(fault)]; }
@@ -178,6 +180,8 @@ Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& ser
       return pair.command(struck, "power-button", kCommandDeadline);
     case Fault::kArbiterRestart:
       pair.arbiter().kill();
+      return {};
+    case Fault::kRoughTimes:
       return {};
   }
   return {};

@@ -1,5 +1,5 @@
 // What the lab does to a host: one table of the faults, with what must come of each. Beside them what is no fault of a host and must lose
-// no more than these do: an operator's switchover, the guest's own ends, and a break of the arbiter's.
+// no more than these do: an operator's switchover, the guest's own ends, a break of the arbiter's, and rough times for all.
 #pragma once
 
 #include <optional>
@@ -36,7 +36,8 @@ enum class Fault {
   kGuestCrash,
   kGuestPowerOff,
   kPowerButton,
-  kArbiterRestart
+  kArbiterRestart,
+  kRoughTimes
 };
 
 // Which of the struck host's folders lies on storage that ails on command: lab_storage.h.
@@ -75,7 +76,8 @@ bool stays_over(Fault fault);
 // host-a runs the guest at first.
 GuestThen guest_then(Fault fault, NodeId struck);
 
-// Strikes now. Daemon-stop: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart().
+// Strikes now. Daemon-stop: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart(). Rough times are not a
+// moment: RoughTimes makes them.
 Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& service, const Clock& clock);
 void thaw(NodeId struck, LabPair& pair);
 

@@ -34,13 +34,14 @@ struct GuestChoice {
   std::filesystem::path linux_files;  // empty: beside the folder of the programs
 };
 
-std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, const LabPair::Options& pair) {
+std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, Fault fault, const LabPair::Options& pair) {
   if (choice.kind == "linux") {
     const auto files = choice.linux_files.empty() ? pair.programs.parent_path() / "linux" : choice.linux_files;
     return std::make_unique<LinuxGuest>(clock,
                                         LinuxGuest::Options{.files = files, .slowness = pair.slowness, .words = choice.words.value_or("")});
   }
   KvGuest::Options options{.programs = pair.programs};
+  if (fault == Fault::kRoughTimes) options.pace = std::chrono::milliseconds{20};  // what a fifth of the CPUs can do, for an hour
   if (choice.words) options.guest_options = *choice.words;
   return std::make_unique<KvGuest>(clock, std::move(options));
 }
@@ -61,7 +62,7 @@ Result<void> write(const std::string& path, const std::string& text) {
 
 int run(const DemoOptions& options, const GuestChoice& guest, const OutputFiles& files, bool verbose) {
   const MonotonicClock clock;
-  Demo demo{clock, options, make_service(clock, guest, options.pair), [](const std::string& line) {
+  Demo demo{clock, options, make_service(clock, guest, options.fault, options.pair), [](const std::string& line) {
               std::printf("demo: %s\n", line.c_str());
               std::fflush(stdout);
             }};
@@ -99,6 +100,8 @@ int dispatch(int argc, char** argv) {
   app.add_option("--row", files.row, "also write there what tests/lab/detect shows: a row as JSON, its heading and the row as text");
   app.add_flag("--list", list, "print the faults that are a matter of detection, and do nothing");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
+  unsigned rough_seconds = 60;
+  app.add_option("--rough-seconds", rough_seconds, "how long times are rough, with --fault rough-times")->check(CLI::Range(1, 100'000));
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
   app.add_option("--vcpus", options.pair.vcpus, "of the guest")->check(CLI::Range(1, 8));
   app.add_option("--guest", guest.kind, "the test guest, or Linux with Redis and nginx")->check(CLI::IsMember({"test", "linux"}));
@@ -123,6 +126,7 @@ int dispatch(int argc, char** argv) {
   if (only_the_primary(options.fault) && options.struck == NodeId::kB)
     return fail("--fault " + fault_name + " is for the host that runs the guest: leave --side secondary out");
   options.pair.arbiter = arbiter_of(arbiter_name).value();
+  options.rough = std::chrono::seconds{rough_seconds};
   if (brief) {
     options.before = std::chrono::milliseconds{1500};
     options.after = std::chrono::milliseconds{2500};

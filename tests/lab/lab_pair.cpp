@@ -164,7 +164,7 @@ Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
 }
 
 Result<std::vector<NodeEvent>> LabPair::events(NodeId node) const {
-  US_ASSIGN(const auto said, ask(node, {"events", "--json", "--last", "1000"}, kEventsDeadline));
+  US_ASSIGN(const auto said, ask(node, {"events", "--json", "--last", "10000"}, kEventsDeadline));
   auto events = parse_node_events(said);
   if (!events) return std::move(events.error()).within("ask " + kHosts[static_cast<std::size_t>(node)]);
   return events;

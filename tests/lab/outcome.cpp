@@ -11,6 +11,7 @@ namespace understudy::lab {
 
 namespace {
 
+constexpr double kLeastStolen = 0.75;
 constexpr Duration kOrdinarySilence = std::chrono::milliseconds{100};  // a few epochs, or a request that was sent again
 
 const std::optional<NodeStatus>& status_of(const Outcome& outcome, NodeId id) { return outcome.statuses[static_cast<std::size_t>(id)]; }
@@ -57,6 +58,24 @@ std::vector<std::string> shortcomings_of_arbiter_break(const Outcome& outcome) {
   }
   against(away.record_after.find(fmt::format("term {}, pair; holder: node a", away.term_before.raw())) == std::string::npos,
           "the arbiter came back without its record: " + away.record_after);
+  return found;
+}
+
+// Of a run through rough times: no host is sick, so the guest stays, and is protected when they are over. To have gone on alone for a while
+// is no takeover.
+std::vector<std::string> shortcomings_of_rough_run(const Outcome& outcome) {
+  std::vector<std::string> found;
+  const auto against = [&](bool wrong, std::string sentence) {
+    if (wrong) found.push_back(std::move(sentence));
+  };
+  const RoughRun rough = outcome.rough.value_or(RoughRun{});
+  against(rough.figures.stolen_share < kLeastStolen,
+          fmt::format("only {:.0f} % of the CPUs were stolen", rough.figures.stolen_share * 100));
+  against(rough.figures.spikes == 0 || rough.figures.frames_lost == 0, "the links were not rough");
+  against(rough.acknowledged_meanwhile == 0, "nothing was acknowledged in rough times");
+  against(outcome.speakers.hosts[1].frames > 0, "host-b took over, though host-a was well");
+  const auto& host_a = status_of(outcome, NodeId::kA);
+  against(!host_a || !host_a->is_protected, "the guest is not protected again");
   return found;
 }
 
@@ -112,6 +131,9 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   if (outcome.fault == Fault::kArbiterRestart) {
     for (auto& sentence : shortcomings_of_arbiter_break(outcome)) against(true, std::move(sentence));
   }
+  if (outcome.fault == Fault::kRoughTimes) {
+    for (auto& sentence : shortcomings_of_rough_run(outcome)) against(true, std::move(sentence));
+  }
   if (outcome.fault == Fault::kSwitchover)
     against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");
   for (auto& sentence : shortcomings_of_detection(outcome)) against(true, std::move(sentence));
@@ -135,6 +157,7 @@ std::vector<TimelineEntry> timeline(const Outcome& outcome) {
   if (outcome.thawed_at)
     entries.push_back(
         {*outcome.thawed_at, "lab", "woken", "SIGCONT to understudyd on " + kHosts[static_cast<std::size_t>(outcome.struck)]});
+  if (outcome.rough) entries.push_back({outcome.fault_at + outcome.rough->figures.lasted, "lab", "calm", "rough times are over"});
   if (outcome.arbiter) entries.push_back({outcome.arbiter->back_at, "lab", "arbiter back", "with the store that it left"});
   if (outcome.ending && outcome.ending->started_at)
     entries.push_back({*outcome.ending->started_at, "lab", "start", "understudy start on host-a"});

@@ -16,6 +16,7 @@
 #include "tests/lab/history.h"
 #include "tests/lab/linux_findings.h"
 #include "tests/lab/node_status.h"
+#include "tests/lab/rough_times.h"
 #include "tests/lab/speakers.h"
 
 namespace understudy::lab {
@@ -44,6 +45,15 @@ struct ArbiterBreak {
   std::string record_after;  // what it has on record then, as an operator is told; or why that is not to be had
 };
 
+// Of a run through rough times.
+struct RoughRun {
+  RoughTimesFigures figures;
+  std::uint64_t acknowledged_meanwhile = 0;
+  // Of either host, from its events: how often it found its peer unfit, and how often it went on alone.
+  std::uint64_t verdicts = 0;
+  std::uint64_t alone = 0;
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   NodeId struck = NodeId::kA;
@@ -69,6 +79,7 @@ struct Outcome {
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
   std::optional<ArbiterBreak> arbiter;
+  std::optional<RoughRun> rough;
   std::optional<FoundVerdict> verdict;  // of the other host on the struck one
   std::string verdict_told;             // the same in the other host's status, soon after
   std::string background;               // what else went wrong, a sentence; empty: nothing

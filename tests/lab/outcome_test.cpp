@@ -48,6 +48,11 @@ Outcome good(Fault fault) {
                      .record_after = "etcd at http://10.0.0.1:1, store 5: pair lab: term 2, pair; holder: node a (incarnation 7)"};
     return outcome;
   }
+  if (fault == Fault::kRoughTimes) {
+    outcome.rough = RoughRun{.figures = {.lasted = std::chrono::seconds{3}, .stolen_share = 0.79, .spikes = 2, .frames_lost = 9},
+                             .acknowledged_meanwhile = 5};
+    return outcome;
+  }
   outcome.history.boots = 2;
   outcome.ending = GuestEnding{.told = {"running; it was rebooted", "warm; it was rebooted"}, .not_left_alone = "", .started_at = {}};
   if (stays_over(fault)) outcome.ending->started_at = at_ms(5000);
@@ -116,6 +121,12 @@ const Case kCases[] = {
      },
      "host-b changed its term: granted"},
     {"arbiter_forgot", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->record_after = "pair lab: no record"; }, "without its record"},
+    {"cpus_not_stolen", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.stolen_share = 0.5; }, "only 50 % of the CPUs were stolen"},
+    {"links_not_delayed", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.spikes = 0; }, "the links were not rough"},
+    {"no_frame_lost", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.frames_lost = 0; }, "the links were not rough"},
+    {"stood_still_in_rough_times", Fault::kRoughTimes, [](Outcome& o) { o.rough->acknowledged_meanwhile = 0; }, "in rough times"},
+    {"false_positive", Fault::kRoughTimes, [](Outcome& o) { o.speakers.hosts[1].frames = 1; }, "host-b took over, though host-a was well"},
+    {"unprotected_after_rough_times", Fault::kRoughTimes, [](Outcome& o) { o.statuses[0]->is_protected = false; }, "not protected again"},
     {"disk_of_a_boot", Fault::kGuestReboot, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
     {"nothing_after_waking", Fault::kDaemonStop, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
 };
