@@ -27,7 +27,7 @@ Result<void> Machine::boot() {
   US_ASSIGN(const BootEntry entry,
             load_guest({.kernel_path = config.kernel_path,
                         .initrd_path = config.initrd_path,
-                        .command_line = with_kernel_words(config.command_line, parts_->feature_parameters + device_parameters),
+                        .command_line = with_kernel_words(config.command_line, parts_->kernel_help + device_parameters),
                         .protocol = config.boot_protocol,
                         .vcpu_count = config.vcpu_count,
                         .devices = devices.device_nodes()},
@@ -128,6 +128,11 @@ std::optional<MachineEvent> Machine::event() const {
   const std::lock_guard replaced{parts_mutex_};
   const std::lock_guard lock{parts_->event_mutex};
   return parts_->event;
+}
+
+std::string Machine::kernel_help() const {
+  const std::lock_guard lock{parts_mutex_};
+  return parts_->kernel_help;
 }
 
 std::uint64_t Machine::exits() const {

@@ -30,8 +30,7 @@ struct MachineConfig {
   std::string kernel_path;                    // an ELF (vmlinux) or a boot image (bzImage); read by boot() alone
   std::string initrd_path;                    // empty: none; read by boot() alone
   std::optional<BootProtocol> boot_protocol;  // nullopt: the 64-bit protocol, or PVH where the file has no usable 64-bit entry
-  // boot() adds what tells a Linux guest not to use CPU features that KVM shows it unasked (linux_feature_parameters).
-  std::string command_line;
+  std::string command_line;  // boot() adds kernel_help()
   // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks. A kernel without ACPI
   // finds its devices by them alone; one with ACPI finds each by its tables first, and refuses it the second time.
   bool virtio_on_command_line = true;
@@ -91,6 +90,9 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   bool paused() const override;
   std::optional<std::string> ended() const override;
 
+  // What boot() adds to the command line for a Linux guest on this KVM, with a leading space: which CPU features not to use that KVM shows
+  // it unasked (linux_feature_parameters), and which clock to trust. Empty on hardware virtualization. Any thread.
+  std::string kernel_help() const;
   // When vCPU 0 first entered the guest since its latest boot; nullopt before. Any thread.
   std::optional<Instant> first_entry() const;
   // The event that ended the guest, if it has, since its latest boot. Any thread.

@@ -74,9 +74,9 @@ Result<void> Machine::Parts::build_vcpus() {
   US_ASSIGN(const CpuidTable visible, get_cpuid(first));
   if (const std::string changes = difference(cpuid, visible); !changes.empty())
     log(Severity::kWarning, "the guest's CPUID is not as it was set", {{"changes", changes}});
-  feature_parameters = linux_feature_parameters(cpuid, visible);
-  if (!feature_parameters.empty())
-    log(Severity::kInfo, "the guest's command line says which CPU features not to use", {{"added", feature_parameters.substr(1)}});
+  kernel_help = linux_feature_parameters(cpuid, visible);
+  if (!kernel_help.empty())
+    log(Severity::kInfo, "the guest's command line says which CPU features not to use", {{"added", kernel_help.substr(1)}});
   fit.fingerprint.cpu_feature_words = feature_words(visible);
   US_ASSIGN(fit.tsc, host_tsc(kvm, first));
   const auto xsave_bytes = static_cast<std::size_t>(vm.capability(KVM_CAP_XSAVE2));
@@ -86,7 +86,12 @@ Result<void> Machine::Parts::build_vcpus() {
     US_ASSIGN(const std::uint64_t offset, read_tsc_offset(first));
     for (const auto& vcpu : vcpus) US_TRY(write_tsc_offset(vcpu->fd(), offset));
   } else {
-    log(Severity::kWarning, "KVM does not honour a TSC offset: after a takeover the guest's TSC is the new host's");
+    // Linux prefers the TSC, where it counts evenly, to kvmclock, which alone goes on from the checkpoint here.
+    constexpr std::string_view kByKvmclock = " clocksource=kvm-clock";
+    const bool told = config.command_line.find("clocksource=") != std::string::npos;
+    if (!told) kernel_help += kByKvmclock;
+    log(Severity::kWarning, "KVM does not honour a TSC offset: after a takeover the guest's TSC is the new host's",
+        {{"added", told ? "nothing: the command line names a clock source" : kByKvmclock.substr(1)}});
   }
   return {};
 }

@@ -37,8 +37,8 @@ struct Machine::Parts {
   const Clock& clock;
   Kvm kvm;
   KvmVm vm;
-  CpuidTable cpuid;                // vCPU 0's, as it was set
-  std::string feature_parameters;  // for the command line: see linux_feature_parameters()
+  CpuidTable cpuid;         // vCPU 0's, as it was set
+  std::string kernel_help;  // what a Linux guest is told on its command line to be well on this KVM
   StateFit fit;
   std::uint64_t guest_tsc_khz = 0;
   std::unique_ptr<LoopThread> loop;

@@ -145,6 +145,11 @@ std::size_t MemoryDisk::in_flight() const {
   return pending_.size() + completions_.size();
 }
 
+std::uint64_t MemoryDisk::completed() const {
+  const std::lock_guard lock{mutex_};
+  return completed_;
+}
+
 void MemoryDisk::hold() {
   const std::lock_guard lock{mutex_};
   held_ = true;
@@ -196,6 +201,7 @@ void MemoryDisk::work() {
     if (pending_.empty() || held_) continue;  // abandoned, or for later
     carry_out(pending_.front());
     completions_.push_back({pending_.front().cookie});
+    ++completed_;
     pending_.pop_front();
     raise(completion_);
   }

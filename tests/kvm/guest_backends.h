@@ -69,7 +69,8 @@ class MemoryDisk final : public BlockBackend {
 
   // The disk as it is now: completed writes, and of those in flight none.
   std::vector<std::byte> content() const;
-  std::size_t in_flight() const;  // submitted, and not reaped
+  std::size_t in_flight() const;    // submitted, and not reaped
+  std::uint64_t completed() const;  // since it was made
   // From now on nothing completes: what the guest asks for stays in flight, however long a pause takes on a slow host.
   void hold();
 
@@ -102,6 +103,7 @@ class MemoryDisk final : public BlockBackend {
   std::vector<std::byte> content_;
   std::deque<Pending> pending_;
   std::deque<BlockCompletion> completions_;
+  std::uint64_t completed_ = 0;
   bool stopping_ = false;
   bool held_ = false;
   std::thread worker_;

@@ -22,12 +22,13 @@ class Reports {
  public:
   void add(Input input);
   // The first that is not yet looked at, of this kind and as `wanted`: it and all before it are then looked at. nullopt when none came
-  // within kLong.
+  // within `patience`.
   template <class Kind>
-  std::optional<Kind> wait(const std::function<bool(const Kind&)>& wanted = [](const Kind&) { return true; }) {
+  std::optional<Kind> wait(
+      const std::function<bool(const Kind&)>& wanted = [](const Kind&) { return true; }, Duration patience = kLong) {
     std::unique_lock lock{mutex_};
     std::optional<Kind> found;
-    changed_.wait_for(lock, kLong, [&] {
+    changed_.wait_for(lock, patience, [&] {
       for (; !found && seen_ < inputs_.size(); ++seen_) {
         const auto* const kind = std::get_if<Kind>(&inputs_[seen_]);
         if (kind != nullptr && wanted(*kind)) found = *kind;
@@ -36,7 +37,9 @@ class Reports {
     });
     return found;
   }
-  std::optional<input::GuestStopped> wait_stopped() { return wait<input::GuestStopped>(); }
+  std::optional<input::GuestStopped> wait_stopped(Duration patience = kLong) {
+    return wait<input::GuestStopped>([](const input::GuestStopped&) { return true; }, patience);
+  }
   // An epoch at whose end the guest is over, or lives.
   std::optional<input::EpochCommitted> wait_committed(bool over) {
     return wait<input::EpochCommitted>([over](const input::EpochCommitted& in) { return in.ended.empty() != over; });

@@ -28,13 +28,21 @@ TEST(KernelLog, OrdinaryWordsAreNoComplaint) {
 TEST(KernelLog, WarningsAndWordsOfTimeAreComplaints) {
   const auto findings = read_kernel_log(logged({
       "guest: kernel log has 4 lines",
-      "guest: kernel log: <4>[   20.1] hrtimer: interrupt took 3 ns",
+      "guest: kernel log: <4>[   20.1] hrtimer: interrupt took 408801714 ns",
       "guest: kernel log: <0>[   21.1] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!",
       "guest: kernel log: <6>[   22.1] clocksource: Switched to clocksource refined-jiffies",
       "guest: kernel log: something else",
   }));
   EXPECT_EQ(findings.complaints.size(), 4U);
   EXPECT_FALSE(findings.at_rest);
+}
+
+TEST(KernelLog, ASlowHostIsNoLeapOfTheClock) {
+  for (const auto& [line, complaints] : {std::pair{"<4>[   55.131346] hrtimer: interrupt took 30756702 ns", 0U},
+                                         std::pair{"<4>[   55.131346] hrtimer: interrupt took 250000000 ns", 1U},
+                                         std::pair{"<4>[   55.131346] hrtimer: interrupt took ns", 1U},
+                                         std::pair{"<4>[   55.131346] hrtimer: interrupt took 3 ns or more", 1U}})
+    EXPECT_EQ(read_kernel_log(logged({("guest: kernel log: " + std::string{line}).c_str()})).complaints.size(), complaints) << line;
 }
 
 TEST(KernelLog, ALineThatIsMissingMakesItLessThanWhole) {

@@ -26,6 +26,17 @@ build_jobs() {
   echo $((gibibytes < 1 ? 1 : gibibytes < cores ? gibibytes : cores))
 }
 
+# Configures the preset, so that its tests are known.
+logged_configure() {
+  mkdir -p "build/$1"
+  logged "build/$1/configure.log" cmake --preset "$1"
+}
+
+# tests_of PRESET [ctest argument]...: the names of the tests that these arguments choose.
+tests_of() {
+  ctest --test-dir "build/$1" --show-only "${@:2}" | sed -n 's/^ *Test *#[0-9]*: \([^ ]*\).*/\1/p'
+}
+
 # build_preset NAME [TARGET...]: configures and builds it in build/NAME; without targets, everything.
 build_preset() {
   local preset=$1 started=$SECONDS targets=()
@@ -38,7 +49,7 @@ build_preset() {
   if [[ -f $cache ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$cache"; then
     rm -rf "build/$preset" && mkdir -p "build/$preset"
   fi
-  logged "build/$preset/configure.log" cmake --preset "$preset"
+  logged_configure "$preset"
   local build=(cmake --build "build/$preset" --parallel "$(build_jobs)" "${targets[@]}")
   if [[ -t 1 ]]; then
     "${build[@]}" || die "building $preset failed: the compiler's words are above"
