@@ -37,6 +37,7 @@ struct DaemonConfig {
     PairId id;
     NodeId node = NodeId::kA;
     bool initial_primary = false;  // matters only for a pair that never ran
+    std::optional<NodeId> home{};  // where the guest belongs; equal on both nodes
     bool alone = false;            // a first start need not find the peer
   } pair;
   struct Vm {
@@ -62,6 +63,7 @@ struct DaemonConfig {
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
+  bool manual = false;             // no third place: operators grant
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;

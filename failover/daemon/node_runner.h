@@ -14,6 +14,7 @@
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/manual_arbiter.h"
 #include "failover/node.h"
 #include "net/base/event_loop.h"
 #include "net/link.h"
@@ -30,6 +31,7 @@ class NodeRunner {
     EventLoop& loop;
     Link& heartbeats;
     Arbiter& arbiter;
+    ManualArbiter* manual = nullptr;  // the arbiter, where it is this node's own record
     StoreThread& store;
     GuestHost& guest;
     Timeline& timeline;
@@ -56,6 +58,7 @@ class NodeRunner {
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_power_button(OperatorServer::Answer answer);
+  void serve_preflight(OperatorServer::Answer answer);
   void serve_flight(const OperatorCall& call, OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
@@ -63,6 +66,7 @@ class NodeRunner {
   void carry_out(const action::PersistPromise& action);
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::PersistEnd& action);
+  void carry_out(const action::PersistOrders& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);
@@ -79,6 +83,7 @@ class NodeRunner {
   EventLoop& loop_;
   Link& heartbeats_;
   Arbiter& arbiter_;
+  ManualArbiter* const manual_;
   StoreThread& store_;
   GuestHost& guest_;
   Timeline& timeline_;

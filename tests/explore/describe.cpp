@@ -138,7 +138,7 @@ std::string Model::describe(const World& world, const Choice& choice) const {
       return host + "'s path works again";
     case Choice::kCommand:
       return "an operator at " + host + ": " +
-             (choice.b == static_cast<std::uint8_t>(CommandKind::kSwitchover) ? "switchover" : "takeover");
+             name_of(static_cast<CommandKind>(choice.b));
     case Choice::kLose:
       return "LOST: " + letter();
     case Choice::kPutOff:

@@ -90,7 +90,7 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "b.toml:10: [vm] balloon_mib: expected a whole number from 0 to 127, found 128"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "",
-       "b.toml: expected a table [witness] or [etcd], found neither"},
+       "b.toml: expected a table [witness], [etcd] or [manual], found none"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
       {"multicast MAC", "52:54", "53:54", "b.toml:14: [net] mac: expected a unicast address"},
       {"bad address", "10.77.0.10", "10.77.0.256", "[net] guest_ip: expected an IPv4 address"},
@@ -144,6 +144,23 @@ timeout_ms = 250)"),
   EXPECT_EQ(secure->etcd->timeout, std::chrono::milliseconds{250});
   EXPECT_EQ(secure->etcd->tls,
             (EtcdTls{.ca = "/etc/understudy/ca.pem", .cert = "/etc/understudy/node.pem", .key = "/etc/understudy/node.key"}));
+}
+
+TEST(Config, APairMayHaveNoThirdPlace) {
+  const auto manual = parse_config(replaced(kWitnessTable, "[manual]"), "b.toml");
+  ASSERT_TRUE(manual) << manual.error().text();
+  EXPECT_TRUE(manual->manual);
+  EXPECT_TRUE(manual->witness.empty());
+  const auto both = parse_config(replaced(kWitnessTable, "[manual]\n" + std::string{kWitnessTable}), "b.toml");
+  ASSERT_FALSE(both);
+  EXPECT_THAT(both.error().text(), testing::HasSubstr("[manual] beside another arbiter: a pair has one arbiter"));
+  EXPECT_FALSE(parse_config(replaced(kWitnessTable, "[manual]\nautomatic = true"), "b.toml"));
+}
+
+TEST(Config, TheGuestMayHaveAHome) {
+  EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.home);
+  EXPECT_EQ(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"a\""), "b.toml")->pair.home, NodeId::kA);
+  EXPECT_FALSE(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"host-a\""), "b.toml"));
 }
 
 TEST(Config, AnEtcdTableIsReadWithCare) {
