@@ -11,7 +11,11 @@ std::optional<ArbiterAnswer> Witness::read() const {
 
 std::optional<ArbiterAnswer> Witness::propose(const Proposal& proposal) {
   if (!up_) return std::nullopt;
-  WitnessDecision decision = decide(state_, proposal, identity_);
+  WitnessPair asked = state_;
+  // A renewal keeps the record as it is, and the witness checks what it grants: it is shown none that the planted bug made invalid.
+  if (bug_ == Bug::kSoloStrikesNobody && proposal.kind == ProposalKind::kRenew && asked.record && asked.record->mode == PairMode::kSolo)
+    asked.record->eligible = {asked.record->holder};
+  WitnessDecision decision = decide(asked, proposal, identity_);
   if (decision.changed) {
     previous_ = std::exchange(state_, *decision.changed);
     if (bug_ == Bug::kSoloStrikesNobody && state_.record && state_.record->mode == PairMode::kSolo && previous_.record) {
