@@ -346,6 +346,7 @@ void Node::beat() {
   if (handover_) beat.handover = handover_->offer;
   beat.refusal = refusal_;
   beat.evidence = own_evidence();
+  beat.just_moved = just_moved();
   beat.hold = orders_.hold;
   if (hold_ends_at_) beat.hold_ends_in = std::max(*hold_ends_at_ - now_, Duration{});
   beat.wants_no_peer = runs_guest() && wants_no_peer_;
@@ -358,7 +359,7 @@ std::vector<PathEvidence> Node::own_evidence() const {
   for (const ProbePath path : config_.probes) {
     const auto& latest = probed_[static_cast<std::size_t>(path)];
     if (latest) {
-      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text});
+      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text, latest->suspected, latest->beyond});
     } else {
       evidence.push_back({path, Health::kUnknown, now_ - started_at_, ""});
     }
@@ -368,7 +369,10 @@ std::vector<PathEvidence> Node::own_evidence() const {
 }
 
 Verdict Node::verdict_on_self() const {
-  return judge({.evidence = own_evidence()}, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
+  const std::vector<PathEvidence> own = own_evidence();
+  Observation observation{.evidence = own};
+  if (peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after) observation.other = peer_.last().evidence;
+  return judge(observation, limits());
 }
 
 Verdict Node::verdict_on_peer() const {
@@ -377,7 +381,9 @@ Verdict Node::verdict_on_peer() const {
     observation.since_progress = now_ - progress_at_;
   // With the ages it was sent with: a heartbeat that does not come is silence, not a failed path.
   if (peer_.known()) observation.evidence = peer_.last().evidence;
-  return judge(observation, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
+  const std::vector<PathEvidence> own = own_evidence();
+  observation.other = own;
+  return judge(observation, limits());
 }
 
 NodeIncarnation Node::eligible_peer() const {

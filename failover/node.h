@@ -33,6 +33,10 @@ struct NodeConfig {
   Duration stalled_after = std::chrono::milliseconds{1500};  // secondary: heartbeats come, but no epoch commits for so long
   Duration sick_hold = std::chrono::milliseconds{150};       // secondary: a failed path is reported for so long
   Duration evidence_max_age = std::chrono::milliseconds{700};
+  Duration storage_max_age = std::chrono::milliseconds{1600};  // the same of storage
+  // Primary without its peer, and with a path that it suspects: the peer, if it lives and is well, is left so long to ask first.
+  Duration doubt_hold = std::chrono::milliseconds{1600};
+  Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a failed path or a lack of progress, only for silence
   Duration arbiter_retry = std::chrono::milliseconds{100};  // repeats an unanswered request to the arbiter
   Duration store_retry = std::chrono::milliseconds{500};
   Duration session_retry = std::chrono::milliseconds{300};  // between a session's break and the next one
@@ -184,6 +188,10 @@ class Node {
   std::vector<PathEvidence> own_evidence() const;
   Verdict verdict_on_self() const;
   Verdict verdict_on_peer() const;
+  VerdictLimits limits() const {
+    return {config_.takeover_after, config_.stalled_after, config_.evidence_max_age, config_.storage_max_age};
+  }
+  bool just_moved() const { return runs_guest() && moved_at_ && now_ - *moved_at_ < config_.hold_down; }
 
   // node_arbiter.cpp: asking, learning, applying
   void on(const input::ArbiterAnswered& in);
@@ -226,7 +234,9 @@ class Node {
   void session_over();
   bool peer_lost_its_image() const;  // the eligible peer, for a primary
   std::string reason_to_drop_peer() const;
-  bool proven_healthy_since(Instant instant) const;
+  // How far this host's paths allow it to go on alone, by evidence from after `instant`.
+  enum class Fitness : std::uint8_t { kUnproven, kDoubtful, kProven };
+  Fitness fitness_since(Instant instant) const;
 
   // node_guest.cpp: a guest that ends by itself
   void on(const input::GuestStopped& in);
@@ -270,6 +280,7 @@ class Node {
   std::string reason_not_to_take_over() const;
   void command_takeover(CommandId id);
   std::optional<std::string> reason_to_take_over();
+  std::string held_back(const Verdict& verdict) const;  // why a sick primary keeps the guest; empty: it does not
   void begin_candidacy(Goal goal, const std::string& why);
   void candidacy_failed(const std::string& why);
 
@@ -324,7 +335,8 @@ class Node {
   std::optional<Instant> promised_since_;  // primary: the peer has promised a higher term
   std::optional<Instant> broken_at_;       // primary: the peer must be dropped, noticed then
   Instant announced_at_;
-  std::string refusal_;  // of the handover offered by the peer
+  std::optional<Instant> moved_at_;  // holder: the guest came here from the other node
+  std::string refusal_;              // of the handover offered by the peer
 
   // The arbiter.
   std::optional<ArbiterRecord> record_;

@@ -277,6 +277,7 @@ void Node::apply() {
   }
   image_whole_ = false;
   refusal_.clear();
+  moved_at_ = now_;
   why_ = "took over at epoch " + std::to_string(committed_.epoch.raw()) + " of term " + std::to_string(committed_.term.raw());
   if (candidate_for_broken_) took_over_broken_at_ = now_;
   // What is over is started only by an operator who saw that it was: an epoch with its end may have come after everything was asked.

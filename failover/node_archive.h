@@ -55,17 +55,17 @@ void transfer(auto& archive, Proposal& x) { archive(x.kind, x.request, x.expecte
 void transfer(auto& archive, ArbiterAnswer& x) { archive(x.granted, x.record, x.store, x.reason); }
 void transfer(auto& archive, EpochPosition& x) { archive(x.term, x.epoch); }
 void transfer(auto& archive, HandoverOffer& x) { archive(x.term, x.final_epoch); }
-void transfer(auto& archive, PathEvidence& x) { archive(x.path, x.health, x.age, x.text); }
-void transfer(auto& archive, ProbeReport& x) { archive(x.path, x.health, x.started_at, x.completed_at, x.text); }
+void transfer(auto& archive, PathEvidence& x) { archive(x.path, x.health, x.age, x.text, x.suspected, x.beyond); }
+void transfer(auto& archive, ProbeReport& x) { archive(x.path, x.health, x.started_at, x.completed_at, x.text, x.suspected, x.beyond, x.latency); }
 void transfer(auto& archive, Hold& x) { archive(x.revision, x.held, x.since_ns, x.until_ns, x.by, x.reason); }
 void transfer(auto& archive, StandingOrders& x) { archive(x.hold, x.fenced); }
 void transfer(auto& archive, Heartbeat& x) {
   archive(x.sender, x.sequence, x.echo_incarnation, x.echo_sequence, x.role, x.term, x.promise, x.has_history, x.image_whole, x.committed,
-          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence, x.hold, x.hold_ends_in, x.wants_no_peer);
+          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence, x.just_moved, x.hold, x.hold_ends_in, x.wants_no_peer);
 }
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
-          x.evidence_max_age, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
+          x.evidence_max_age, x.storage_max_age, x.doubt_hold, x.hold_down, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
           x.broken_again_within, x.home, x.manual, x.order_patience, x.rejoin_after);
 }
 

@@ -92,6 +92,7 @@ struct Heartbeat {
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
+  bool just_moved = false;             // the guest moved to the sender less than NodeConfig::hold_down ago
   Hold hold;
   std::optional<Duration> hold_ends_in;  // of a hold that ends by itself: so long after this was sent
   bool wants_no_peer = false;            // a holder whose operator wants it to run alone

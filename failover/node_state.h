@@ -53,6 +53,8 @@ void Node::visit_state(Visitor&& visit) const {
     all_reported &= latest.has_value();
     if (!latest) continue;
     visit(latest->health);
+    visit(latest->suspected);
+    visit(latest->beyond);
     age(latest->started_at);
     age(latest->completed_at);
   }
@@ -66,6 +68,8 @@ void Node::visit_state(Visitor&& visit) const {
   age_if(promised_since_);
   age_if(broken_at_);
   visit(std::min<Duration>(now_ - announced_at_, std::chrono::seconds{1}));
+  visit(just_moved());
+  if (just_moved()) age(*moved_at_);
   visit(refusal_.empty());
 
   visit(record_);

@@ -247,8 +247,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair",    "vm",   "net",    "disk",  "replication", "heartbeat",
-                                                "witness", "etcd", "manual", "state", "timing",      "log"};
+  static constexpr std::string_view kKnown[] = {"pair", "vm",     "net",   "disk",   "replication", "heartbeat", "witness",
+                                                "etcd", "manual", "state", "timing", "log",         "probes"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -288,6 +288,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_TRY(state.nothing_else());
   US_ASSIGN(auto timing, document.optional_table("timing"));
   if (timing) US_TRY(read_timing(std::move(*timing), config.timing));
+  US_ASSIGN(auto probes, document.optional_table("probes"));
+  if (probes) US_TRY(read_probes(std::move(*probes), config.probes));
   US_ASSIGN(auto log_section, document.optional_table("log"));
   if (log_section) US_TRY(read_log(std::move(*log_section), config.log));
   return config;

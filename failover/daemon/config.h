@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "failover/daemon/probe_config.h"
 #include "failover/daemon/restart_policy.h"
 #include "failover/daemon/timing.h"
 #include "failover/etcd_store.h"
@@ -67,6 +68,7 @@ struct DaemonConfig {
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;
+  ProbesConfig probes;
   struct Log {
     std::optional<std::filesystem::path> file;  // without: standard error
     std::string level = "info";

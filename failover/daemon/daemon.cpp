@@ -11,6 +11,7 @@
 #include "failover/daemon/node_runner.h"
 #include "failover/daemon/on_loop.h"
 #include "failover/daemon/operator_socket.h"
+#include "failover/daemon/own_probes.h"
 #include "failover/daemon/peer_link.h"
 #include "failover/daemon/probes.h"
 #include "failover/daemon/process.h"
@@ -44,7 +45,9 @@ class RunningDaemon final : public Daemon {
     if (!node_thread_) return;
     static_cast<void>(on_loop(node_thread_->loop(), [this]() -> Result<void> {
       operator_.reset();
+      own_probes_.reset();
       probes_.reset();
+      evidence_.on_report({});
       runner_.reset();
       heartbeats_.reset();
       arbiter_.reset();
@@ -117,7 +120,10 @@ class RunningDaemon final : public Daemon {
     node.takeover_after = config_.timing.takeover_after;
     node.solo_after = config_.timing.solo_after;
     node.stalled_after = config_.timing.stalled_after;
+    node.doubt_hold = 4 * config_.timing.takeover_after;
+    node.hold_down = config_.timing.hold_down;
     node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
+    node.storage_max_age = config_.timing.storage_deadline + kReportTravels;
     node.switchover_keeps_image = true;
     node.home = config_.pair.home;
     node.manual = config_.manual;
@@ -129,28 +135,38 @@ class RunningDaemon final : public Daemon {
                                                                     .store = *store_,
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_,
+                                                                    .evidence = &evidence_,
                                                                     .flight = flight_.get()},
                                            node);
     US_ASSIGN(operator_, OperatorServer::create(loop, config_.socket, [this](const OperatorCall& call, OperatorServer::Answer answer) {
                 runner_->serve(call, std::move(answer));
               }));
-    US_ASSIGN(probes_, Probes::start(loop, config_, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
+    evidence_.on_report([this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); });
+    US_ASSIGN(probes_, Probes::start(loop, config_, evidence_));
     log(Severity::kInfo, "started",
         {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
     runner_->start(started);
+    own_probes_ = std::make_unique<OwnProbes>(OwnProbes::Dependencies{.loop = loop,
+                                                                      .guest = *guest_,
+                                                                      .evidence = evidence_,
+                                                                      .processes = *probes_,
+                                                                      .corrupt_beats = [this] { return runner_->corrupt_beats(); },
+                                                                      .has_disks = !config_.disks.empty()});
     return {};
   }
 
   const DaemonConfig config_;
   const Clock& clock_;
   Timeline timeline_;
-  std::unique_ptr<Probes> probes_;
   std::unique_ptr<LoopThread> node_thread_;
   std::unique_ptr<StoreThread> store_;
   std::unique_ptr<FlightThread> flight_;
   std::shared_ptr<ZmqContext> zmq_;
   std::unique_ptr<GuestHost> guest_;
   // Of the node's loop:
+  Evidence evidence_;
+  std::unique_ptr<Probes> probes_;
+  std::unique_ptr<OwnProbes> own_probes_;
   std::unique_ptr<Arbiter> arbiter_;
   std::unique_ptr<ZmqLink> heartbeats_;
   std::unique_ptr<NodeRunner> runner_;

@@ -1,5 +1,7 @@
 #include "failover/daemon/node_runner.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "failover/daemon/arbiter_choice.h"
@@ -20,6 +22,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
       node_{std::move(node_config)},
+      evidence_{dependencies.evidence},
       flight_{dependencies.flight},
       console_{loop_, guest_.console()} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
@@ -43,21 +46,8 @@ void NodeRunner::start(const input::Started& started) {
 }
 
 void NodeRunner::tick() {
-  if (!config_.disks.empty()) judge_guest_disks(loop_.clock().now());
   feed(input::Tick{});
   tick_timer_ = loop_.call_at(loop_.clock().now() + kTick, [this] { tick(); });
-}
-
-// On this loop, since the session's may stand in a pause while the disks are well.
-void NodeRunner::judge_guest_disks(Instant now) {
-  if (now < disks_due_) return;
-  disks_due_ = now + kDiskPeriod;
-  const ProbeReport report = judge_disks(guest_.numbers().disks, now);
-  const auto latest = probed_.find(report.path);
-  if (latest != probed_.end() && latest->second.health != report.health)
-    log(report.health == Health::kFailed ? Severity::kError : Severity::kWarning, "guest's disks are now otherwise",
-        {{"health", name_of(report.health)}, {"reason", report.text}});
-  feed(input::Probed{report});
 }
 
 void NodeRunner::feed(Input input) {
@@ -73,7 +63,6 @@ void NodeRunner::feed(Input input) {
 }
 
 void NodeRunner::process(const Input& input) {
-  if (const auto* const probed = std::get_if<input::Probed>(&input)) probed_[probed->report.path] = probed->report;
   const Instant now = loop_.clock().now();
   for (const Action& action : recorder_ ? recorder_->step(node_, now, input) : node_.step(now, input))
     std::visit([this](const auto& concrete) { carry_out(concrete); }, action);
@@ -93,11 +82,13 @@ void NodeRunner::receive(const Message& message) {
   auto decoded = decode(message, config_.pair.id);
   if (!decoded) {
     log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
+    if (decoded.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   auto heartbeat = decode_heartbeat(*decoded);
   if (!heartbeat) {
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
+    if (heartbeat.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   if (manual_) manual_->heard(*heartbeat);
@@ -387,6 +378,25 @@ std::string describe_guest(const NodeStatus& node, const std::string& here) {
 
 }  // namespace
 
+namespace {
+
+std::vector<Status::Probe> probe_rows(const std::vector<PathBoard::Entry>& entries, Instant now) {
+  std::vector<Status::Probe> rows;
+  for (const PathBoard::Entry& entry : entries) {
+    const ProbeReport& report = entry.report;
+    const Duration age = std::max(now - report.completed_at, Duration{});
+    rows.push_back({.path = name_of(report.path),
+                    .health = report.suspected ? "suspected" : name_of(report.health),
+                    .text = report.text,
+                    .name = entry.probe,
+                    .age_ms = static_cast<std::uint64_t>(to_ms(age))});
+  }
+  std::ranges::stable_sort(rows, {}, [](const Status::Probe& row) { return row.path; });
+  return rows;
+}
+
+}  // namespace
+
 std::string NodeRunner::describe_arbiter(bool answers) const {
   const auto name = arbiter_name(config_);
   if (answers) return name + ", answers";
@@ -439,7 +449,7 @@ Status NodeRunner::status() const {
                          .completed = disk.evidence.completed,
                          .errors = disk.evidence.errors,
                          .last_error = disk.evidence.last_error});
-  for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
+  if (evidence_) out.probes = probe_rows(evidence_->entries(), loop_.clock().now());
   return out;
 }
 

@@ -14,6 +14,7 @@
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/evidence.h"
 #include "failover/manual_arbiter.h"
 #include "failover/node.h"
 #include "net/base/event_loop.h"
@@ -24,7 +25,6 @@ namespace understudy {
 class NodeRunner {
  public:
   static constexpr Duration kTick = std::chrono::milliseconds{10};
-  static constexpr Duration kDiskPeriod = std::chrono::milliseconds{100};
 
   struct Dependencies {
     const DaemonConfig& config;  // outlives the runner, as do all of these
@@ -35,7 +35,8 @@ class NodeRunner {
     StoreThread& store;
     GuestHost& guest;
     Timeline& timeline;
-    FlightThread* flight = nullptr;  // nullptr: it could not be opened, and nothing is recorded
+    const Evidence* evidence = nullptr;  // what the status shows of the probes
+    FlightThread* flight = nullptr;      // nullptr: it could not be opened, and nothing is recorded
   };
   NodeRunner(Dependencies dependencies, NodeConfig node_config);
   ~NodeRunner();
@@ -47,10 +48,11 @@ class NodeRunner {
   void feed(Input input);
   // An operator's request; answered once, possibly later.
   void serve(const OperatorCall& call, OperatorServer::Answer answer);
+  // Heartbeats that failed their checks, so far.
+  std::uint64_t corrupt_beats() const { return corrupt_beats_; }
 
  private:
   void tick();
-  void judge_guest_disks(Instant now);
   void process(const Input& input);
   void receive(const Message& message);
   void show_role();
@@ -88,17 +90,17 @@ class NodeRunner {
   GuestHost& guest_;
   Timeline& timeline_;
   Node node_;
+  const Evidence* const evidence_;
   FlightThread* const flight_;
   std::optional<FlightRecorder> recorder_;
   ConsoleDesk console_;
   std::deque<Input> waiting_;
   bool processing_ = false;
   EventLoop::TimerId tick_timer_ = 0;
-  Instant disks_due_{};
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
+  std::uint64_t corrupt_beats_ = 0;
   std::string arbiter_trouble_;                                       // why the latest question to the arbiter has no answer
-  std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end
   Role shown_role_ = Role::kStarting;
   Term shown_term_;

@@ -43,11 +43,11 @@ Result<Outcome> Demo::run() {
   US_ASSIGN(auto wire, WireTap::start(clock_, {"a-svc", "b-svc"}, kGuestMac));
   if (auto started = service_->start(*pair_, here(kServiceDeadline)); !started)
     return Error{ErrorCode::kUnavailable, fmt::format("{}; the daemons' last words:\n{}", started.error().text(), pair_->logs(15))};
-  US_TRY(stay(here(options_.before), nullptr));
+  US_TRY(stay(before(), nullptr));
   if (service_->acknowledged() == 0)
     return Error{ErrorCode::kUnavailable, fmt::format("the guest answered nothing in {:.0f} s; the daemons' last words:\n{}",
-                                                      to_ms(here(options_.before)) / 1000, pair_->logs(15))};
-  say_(fmt::format("client: {} requests acknowledged in {:.1f} s", service_->acknowledged(), to_ms(here(options_.before)) / 1000));
+                                                      to_ms(before()) / 1000, pair_->logs(15))};
+  say_(fmt::format("client: {} requests acknowledged in {:.1f} s", service_->acknowledged(), to_ms(before()) / 1000));
   if (const auto status = pair_->status(NodeId::kA))
     say_(fmt::format("epochs: pause {:.1f} ms (p99 {:.1f}), {} dirty pages, ack after {:.1f} ms",
                      static_cast<double>(status->pause_median_us) / 1000, static_cast<double>(status->pause_p99_us) / 1000,
@@ -62,6 +62,11 @@ Result<Outcome> Demo::run() {
   outcome.frames_missed = wire->missed();
   US_TRY(service_->judge(*pair_, *wire, outcome));
   return outcome;
+}
+
+Duration Demo::before() const {
+  const auto detection = detection_of(options_.fault);
+  return here(std::max(options_.before, detection ? detection->history : Duration{0}));
 }
 
 Result<void> Demo::strike_and_watch(Outcome& outcome) {

@@ -35,10 +35,16 @@ constexpr std::span<const std::string_view> kSilence{};
 constexpr Duration kTold = std::chrono::seconds{1};
 constexpr Duration kMute = std::chrono::seconds{3};
 constexpr Duration kSlow = std::chrono::seconds{10};
+constexpr Duration kHistory = std::chrono::seconds{12};
 
 constexpr Entry on_storage(Fault fault, const char* name, const char* description, AilingFolder folder, Duration aim) {
   const std::span<const std::string_view> paths = folder == AilingFolder::kDisk ? std::span<const std::string_view>{kDisk} : kState;
-  return {.fault = fault, .name = name, .short_name = "", .description = description, .ailing = folder, .detection = Detection{paths, aim}};
+  return {.fault = fault,
+          .name = name,
+          .short_name = "",
+          .description = description,
+          .ailing = folder,
+          .detection = Detection{paths, aim, aim == kSlow ? kHistory : Duration{0}}};
 }
 constexpr Entry not_of_a_host(Fault fault, const char* name, const char* description, GuestThen then) {
   return {

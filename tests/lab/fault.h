@@ -54,6 +54,7 @@ enum class GuestThen { kMoves, kStays, kEither };
 struct Detection {
   std::span<const std::string_view> paths;  // one of them must be named; empty: the host falls silent, and no path is known
   Duration aim;                             // from the fault to the verdict, and to the first packet afterwards
+  Duration history{};                       // of health under load before it, where the judgement compares with what was usual
 };
 
 std::vector<std::string> fault_names();

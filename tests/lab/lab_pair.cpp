@@ -70,7 +70,9 @@ Result<void> LabPair::write_files() const {
   for (const NodeId id : kBothNodes) {
     US_TRY(write_file(of_host(id, ".toml"), configuration(id)));
     US_TRY(make_disk(id));
-    US_TRY(write_file(of_host(id, ".kmsg"), ""));
+    US_TRY(write_file(kernel_log(id), ""));
+    US_TRY(write_file(memory_pressure(id),
+                      "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"));
     if (!ails(AilingFolder::kState, id)) continue;
     std::error_code failed;
     std::filesystem::copy_file(options_.programs / "understudyd", LabStorage::beneath(state_folder(id)) / "understudyd", failed);
@@ -130,6 +132,9 @@ std::string LabPair::configuration(NodeId id) const {
     }
     text += '\n';
   }
+  // One kernel is under both hosts: each reads a log of its own, so that a fault may be one host's.
+  text += fmt::format("[probes]\necho_target = \"{}\"\necho_lost_ms = {}\nkernel_log = {}\nmemory_pressure = {}\n\n", kClientIp.text(),
+                      1000 * options_.slowness, quoted(kernel_log(id)), quoted(memory_pressure(id)));
   text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(state_folder(id) / "state"), quoted(of_host(id, ".sock")));
   if (ails(AilingFolder::kState, id)) text += fmt::format("[log]\nfile = {}\n", quoted(state_folder(id) / "log"));
   return text;
@@ -182,7 +187,7 @@ Result<std::string> LabPair::replay(NodeId node) const {
 }
 
 Result<void> LabPair::say_in_kernel_log(NodeId id, const std::string& message) const {
-  std::ofstream file{of_host(id, ".kmsg"), std::ios::app};
+  std::ofstream file{kernel_log(id), std::ios::app};
   file << message << '\n';
   if (!file.flush()) return Error::from_errno("write to the kernel log of " + kHosts[static_cast<std::size_t>(id)]);
   return {};

@@ -24,6 +24,7 @@ namespace understudy::lab {
 
 inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
 inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
+inline constexpr Ipv4Address kClientIp{{10, 77, 0, 2}};
 
 class LabPair {
  public:
@@ -62,7 +63,7 @@ class LabPair {
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   // Of a pair with an ailing folder.
   LabStorage& ailing() { return *ailing_; }
-  // A message of the host's kernel, as its daemon's own source of them gives it.
+  // Adds a line to what stands for the host's kernel log.
   Result<void> say_in_kernel_log(NodeId id, const std::string& message) const;
   // As it is, whatever ails the storage on which its host sees it.
   std::filesystem::path disk(NodeId id) const { return beneath(disk_folder(id), AilingFolder::kDisk, id) / "disk.img"; }
@@ -88,6 +89,9 @@ class LabPair {
     return ails(folder, id) ? LabStorage::beneath(path) : path;
   }
   std::filesystem::path log_file(NodeId id) const;
+  // What stands for the host's /dev/kmsg and /proc/pressure/memory.
+  std::filesystem::path kernel_log(NodeId id) const { return of_host(id, ".kmsg"); }
+  std::filesystem::path memory_pressure(NodeId id) const { return of_host(id, ".pressure"); }
 
   const Clock& clock_;
   const Options options_;

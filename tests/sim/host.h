@@ -135,7 +135,7 @@ class Host {
   std::vector<std::function<void()>> backlog_;
 
   // The world.
-  std::array<bool, kProbePathCount> path_works_{true, true, true};
+  std::array<bool, kProbePathCount> path_works_{};
   std::array<Instant, kProbePathCount> path_failed_at_{};
   std::uint64_t next_command_ = 1;
   RequestId solo_asked_;

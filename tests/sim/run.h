@@ -75,13 +75,14 @@ class Run {
     config.switchover_keeps_image = keeps_image_;
     config.home = NodeId::kA;
     config.manual = options_.scenario == Scenario::kManual;
-    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk};
+    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk, ProbePath::kKernel};
     if (options_.scenario == Scenario::kSingleFault) {
       if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
       return config;
     }
     if (options_.scenario == Scenario::kEndurance) {
       config.rejoin_after = random.between(ms(10), ms(500));
+      config.hold_down = {};  // the next fault may sit where the guest has just moved to, and the service is to go on all the same
       return config;
     }
     // Safety must not hang on thresholds: wild ones, too.
@@ -91,7 +92,9 @@ class Run {
       config.stalled_after = random.between(ms(200), ms(2000));
       config.gap_after = random.between(ms(50), ms(600));
       config.sick_hold = random.between(ms(0), ms(300));
+      config.doubt_hold = random.between(ms(0), ms(2000));
     }
+    config.hold_down = random.between(ms(0), ms(3000));  // shorter than what is left after the last fault
     if (random.chance(0.7)) config.rejoin_after = random.between(ms(10), ms(1000));
     return config;
   }
@@ -205,7 +208,8 @@ class Run {
         return;
       case 7:
       case 8: {
-        const auto path = random().chance(0.5) ? ProbePath::kServiceNic : ProbePath::kStorage;
+        constexpr ProbePath kPaths[] = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kKernel};
+        const ProbePath path = kPaths[random().below(3)];
         victim.set_path(path, false);
         later(random().between(ms(100), ms(2500)), [&victim, path] { victim.set_path(path, true); });
         return;
@@ -277,6 +281,7 @@ class Run {
       one->set_path(ProbePath::kServiceNic, true);
       one->set_path(ProbePath::kStorage, true);
       one->set_path(ProbePath::kGuestDisk, true);
+      one->set_path(ProbePath::kKernel, true);
       one->start();
     }
   }

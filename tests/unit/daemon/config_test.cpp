@@ -240,6 +240,110 @@ TEST(Config, AGuestMayBeAskedToGiveBackMemory) {
   EXPECT_EQ(config->vm.balloon_bytes, std::uint64_t{32} << 20);
 }
 
+TEST(Config, ProbesHaveDefaultsAndMayBeSaid) {
+  const auto usual = parse_config(kWhole, "b.toml");
+  ASSERT_TRUE(usual) << usual.error().text();
+  EXPECT_EQ(usual->probes.kernel_log, "/dev/kmsg");
+  EXPECT_TRUE(usual->probes.watch_kernel_log);
+  EXPECT_TRUE(usual->probes.echo_targets.empty());
+  EXPECT_EQ(usual->timing.hold_down, std::chrono::seconds{10});
+  const auto config = parse_config(std::string{kWhole} + R"(hold_down_ms = 0
+[probes]
+echo_target = "10.77.0.1"
+echo_lost_ms = 1500
+replication_nic = "rep0"
+kernel_log = "off"
+memory_pressure = "/tmp/pressure"
+memory_pressure_percent = 50
+[[probes.command]]
+name = "gateway"
+command = "ping -c 1 -W 1 10.77.0.1"
+path = "service NIC"
+period_ms = 2000
+deadline_ms = 1500
+failures = 2
+successes = 5
+[[probes.command]]
+name = "plain"
+command = "true"
+)",
+                                   "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  const ProbesConfig& probes = config->probes;
+  EXPECT_EQ(config->timing.hold_down, Duration{});
+  ASSERT_EQ(probes.echo_targets.size(), 1U);
+  EXPECT_EQ(probes.echo_targets[0].text(), "10.77.0.1");
+  EXPECT_EQ(probes.echo_lost, std::chrono::milliseconds{1500});
+  EXPECT_EQ(probes.replication_nic, "rep0");
+  EXPECT_FALSE(probes.watch_kernel_log);
+  EXPECT_EQ(probes.memory_pressure, "/tmp/pressure");
+  EXPECT_EQ(probes.memory_pressure_percent, 50);
+  ASSERT_EQ(probes.commands.size(), 2U);
+  EXPECT_EQ(probes.commands[0].path, ProbePath::kServiceNic);
+  EXPECT_EQ(probes.commands[0].period, std::chrono::seconds{2});
+  EXPECT_EQ(probes.commands[0].deadline, std::chrono::milliseconds{1500});
+  EXPECT_EQ(probes.commands[0].hysteresis.failures, 2U);
+  EXPECT_EQ(probes.commands[0].hysteresis.successes, 5U);
+  EXPECT_EQ(probes.commands[1].path, ProbePath::kUser);
+  EXPECT_EQ(probes.commands[1].hysteresis.failures, 3U);
+}
+
+TEST(Config, WhatProbesCannotBeIsRefused) {
+  const struct {
+    const char* table;
+    const char* says;
+  } cases[] = {
+      {"echo_target = \"gateway\"", "b.toml:40: [probes] echo_target: expected IPv4 addresses like \"10.0.0.1\", found \"gateway\""},
+      {"echo_target = []", "[probes] echo_target: expected a list of 1 to 4 strings, found 0 of them"},
+      {"echo = \"10.0.0.1\"", "[probes] echo: unknown key"},
+      {"memory_pressure_percent = 0", "expected a whole number from 1 to 100, found 0"},
+      {"kernel_log_rules = \"/no/such/rules\"", "read the kernel log rules /no/such/rules: No such file"},
+      {"command = 5", "[probes] command: expected [[...]] tables"},
+      {"[[probes.command]]\nname = \"a\"", "b.toml:40: [[probes.command]] command: expected a string, found nothing"},
+      {"[[probes.command]]\nname = \"a b\"", "[[probes.command]] name: expected 1 to 32 letters, digits, - or _, found \"a b\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"nic\"", "path: expected one of \"service NIC\", \"storage\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"KVM\"", "found \"KVM\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\n[[probes.command]]\nname = \"a\"", "\"a\" names a probe above already"},
+  };
+  for (const auto& one : cases) {
+    const auto config = parse_config(std::string{kWhole} + "[probes]\n" + one.table + "\n", "b.toml");
+    ASSERT_FALSE(config) << one.table;
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(one.says));
+  }
+}
+
+TEST(KernelLogRules, TheExampleIsWhatIsBuiltIn) {
+  const auto example = load_kernel_log_rules(UNDERSTUDY_SOURCE "/deploy/config/kernel-log.toml");
+  ASSERT_TRUE(example) << example.error().text();
+  const auto built_in = default_kernel_log_rules();
+  ASSERT_EQ(example->size(), built_in.size());
+  for (std::size_t i = 0; i < built_in.size(); ++i) {
+    EXPECT_EQ((*example)[i].pattern, built_in[i].pattern);
+    EXPECT_EQ((*example)[i].failed, built_in[i].failed) << built_in[i].pattern;
+    EXPECT_EQ((*example)[i].path, built_in[i].path) << built_in[i].pattern;
+    EXPECT_EQ((*example)[i].counts_for, built_in[i].counts_for) << built_in[i].pattern;
+  }
+}
+
+TEST(KernelLogRules, MistakesAreNamed) {
+  const struct {
+    const char* text;
+    const char* says;
+  } cases[] = {
+      {"[[rule]]\npattern = \"a(b\"\nseverity = \"failed\"", "r.toml:2: [[rule]] pattern: \"a(b\" is no extended regular expression"},
+      {"[[rule]]\npattern = \"a\"\nseverity = \"bad\"", "r.toml:3: [[rule]] severity: expected \"failed\" or \"degraded\", found \"bad\""},
+      {"[[rule]]\nseverity = \"failed\"", "[[rule]] pattern: expected a string, found nothing"},
+      {"[[rule]]\npattern = \"a\"\nseverity = \"failed\"\ncount = 1", "[[rule]] count: unknown key"},
+      {"rules = 1", "rules: unknown key; expected one of: rule"},
+      {"[[rule]", "r.toml:1: not TOML"},
+  };
+  for (const auto& one : cases) {
+    const auto rules = parse_kernel_log_rules(one.text, "r.toml");
+    ASSERT_FALSE(rules) << one.text;
+    EXPECT_THAT(rules.error().text(), testing::HasSubstr(one.says));
+  }
+}
+
 TEST(Config, AnAbsentFileIsNamed) {
   const auto config = load_config("/nonexistent/pair.toml");
   ASSERT_FALSE(config);
