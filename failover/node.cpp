@@ -1,5 +1,8 @@
 #include "failover/node.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "net/base/check.h"
 
 namespace understudy {
@@ -384,6 +387,11 @@ Verdict Node::verdict_on_peer() const {
   if (peer_.known()) observation.evidence = peer_.last().evidence;
   const std::vector<PathEvidence> own = own_evidence();
   observation.other = own;
+  // What arrives damaged left that host, or passed what lies between: either way it is told of the peer as well.
+  std::vector<PathEvidence> seen;
+  std::ranges::copy_if(own, std::back_inserter(seen),
+                       [](const PathEvidence& path) { return path.path == ProbePath::kReceive && path.health == Health::kDegraded; });
+  observation.seen = seen;
   return judge(observation, limits());
 }
 

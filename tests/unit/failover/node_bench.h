@@ -17,7 +17,9 @@ inline constexpr Incarnation kTheirs{202};
 
 class NodeBench {
  public:
-  explicit NodeBench(NodeId id = NodeId::kA, NodeConfig config = {}) : id_{id}, node_{prepare(id, std::move(config))} {}
+  // `more`: paths that are probed besides service NIC and storage.
+  explicit NodeBench(NodeId id = NodeId::kA, NodeConfig config = {}, std::vector<ProbePath> more = {})
+      : id_{id}, node_{prepare(id, std::move(config), more)} {}
 
   NodeIncarnation self() const { return {id_, kOurs}; }
   NodeIncarnation peer() const { return {peer_of(id_), peer_incarnation}; }
@@ -159,10 +161,11 @@ class NodeBench {
   Heartbeat sent;
 
  private:
-  static NodeConfig prepare(NodeId id, NodeConfig config) {
+  static NodeConfig prepare(NodeId id, NodeConfig config, const std::vector<ProbePath>& more) {
     config.node = id;
     config.starts_as_primary = id == NodeId::kA;
     config.probes = {ProbePath::kServiceNic, ProbePath::kStorage};
+    config.probes.insert(config.probes.end(), more.begin(), more.end());
     return config;
   }
   template <class T>

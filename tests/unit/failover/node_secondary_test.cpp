@@ -210,6 +210,17 @@ TEST(NodeSuspicion, CountsWhereThisNodeIsWell) {
   EXPECT_EQ(bench.ever<action::Timeline>()->text, "the primary's storage failed: simulated");
 }
 
+TEST(NodeSeen, DamagedMessagesAreToldOfThePeerAndMoveNothing) {
+  NodeConfig config;
+  NodeBench bench{NodeId::kB, config, {ProbePath::kReceive}};
+  bench.become_whole();
+  bench.feed(input::Probed{{ProbePath::kReceive, Health::kDegraded, bench.now(), bench.now(), "3 messages of the peer arrived damaged"}});
+  bench.run_committing(1000, 6);
+  EXPECT_EQ(bench.status().verdict_on_peer.condition, Condition::kDegraded);
+  EXPECT_EQ(bench.status().verdict_on_peer.text, "receive degraded: 3 messages of the peer arrived damaged");
+  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
+}
+
 TEST_F(NodeTakeover, ASuspicionThatThisNodeSharesMovesNothing) {
   bench.saying.evidence = {suspicion(ProbePath::kStorage)};
   bench.probing = false;
