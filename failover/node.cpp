@@ -309,13 +309,14 @@ void Node::evaluate() {
     if (orders_asked_ > orders_stored_) emit(action::PersistOrders{orders_asked_, orders_});
   }
   ask_when_due();
+  evaluate_fitness();
   sync_gate();
   if (beat_now_ || now_ >= next_heartbeat_at_) beat();
 }
 
 action::SetGate Node::desired_gate() const {
   if (!runs_guest()) return {};
-  if (confirmation_) return {.mode = GateMode::kHold, .term = term_};
+  if (confirmation_ || fenced_itself()) return {.mode = GateMode::kHold, .term = term_};
   if (role_ == Role::kPrimary) return {.mode = GateMode::kPair, .term = term_, .peer = eligible_peer().incarnation};
   if (protecting_ != Protecting::kNo) return {.mode = GateMode::kPair, .term = term_, .peer = protecting_peer_};
   return {.mode = GateMode::kSolo, .term = term_};
@@ -421,7 +422,8 @@ NodeStatus Node::status() const {
   status.eligible = role_ == Role::kSecondary && image_whole_ &&
                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
-  status.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
+  if (fenced_itself()) status.unfit = reason_to_be_unfit();
+  status.holds_output = runs_guest() && (confirmation_ || fenced_itself() || (gate_.mode == GateMode::kPair && !session_.up));
   status.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
   status.ended = ended_;
   status.end_settled = runs_guest() ? end_settled_ : !ended_.empty();

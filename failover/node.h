@@ -21,6 +21,13 @@
 
 namespace understudy {
 
+// What becomes of the other host when this node takes the guest over. No safety rests on it: it makes a sick host stop early.
+enum class Fencing : std::uint8_t {
+  kNone,
+  kAlongside,  // it is switched off while the guest is started here
+  kRequired,   // the guest is started once it is known that the other host does not run it
+};
+
 struct NodeConfig {
   NodeId node = NodeId::kA;
   bool starts_as_primary = false;  // who boots the guest when the pair is new
@@ -50,6 +57,11 @@ struct NodeConfig {
   // No third place: the arbiter's record is this node's own, so it can't say what the other one was granted. Nothing that could make both
   // nodes holders is asked for then but on an operator's word (kGrant).
   bool manual = false;
+  Fencing fencing = Fencing::kNone;
+  // A holder that is sick itself, or holds its output without being granted to go on alone, for so long lets nothing out any more until it
+  // is well, and says that it is unfit; nullopt: it does neither.
+  std::optional<Duration> self_fence_after;
+  Duration fence_retry = std::chrono::seconds{5};     // kRequired: an agent that failed is tried again so long after
   Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
   std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
@@ -70,6 +82,7 @@ struct NodeStatus {
   std::string ended;            // not empty: how the guest ended by itself, and what is to be done to start it again
   bool end_settled = false;     // and nobody can revive it any more, whatever fails
   std::string guest_note;       // what else there is to tell of the guest, here or at the peer
+  std::string unfit;            // not empty: why this node fenced itself, and its watchdog is not to be petted
   std::string why;              // one sentence: the reason for the role, or what the node waits for
   Hold hold;                    // as far as this node knows
   std::optional<Duration> hold_ends_in;
@@ -274,6 +287,17 @@ class Node {
   // Whether anything but an operator may make the other node this pair's holder.
   bool moves_by_itself() const { return !orders_.hold.held && !config_.manual; }
 
+  // node_fencing.cpp: the other host, switched off
+  void on(const input::PeerFenced& in);
+  void on(const input::Poisoned& in);
+  bool fence_peer_first();
+  void evaluate_fencing();
+  void peer_is_fenced(const std::string& how);
+  std::string reason_to_be_unfit() const;
+  void evaluate_fitness();
+  bool fenced_itself() const { return config_.self_fence_after && unfit_since_ && now_ - *unfit_since_ >= *config_.self_fence_after; }
+  bool waits_for_fencing() const { return fencing_for_ != Term{} && fenced_for_ < fencing_for_; }
+
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
   void consider_handover();
@@ -387,9 +411,14 @@ class Node {
   std::uint64_t orders_asked_ = 0;  // of the store
   std::uint64_t orders_stored_ = 0;
   std::optional<PendingOrder> ordering_;
-  bool wants_no_peer_ = false;  // holder
-  bool machine_spent_ = false;  // a guest ran in this process and was stopped: no image can be held in it any more
-  bool joins_again_ = false;    // was fenced by an order, and no more
+  bool handed_over_ = false;  // the term that is being applied was offered by the peer, whose guest stands
+  Term fencing_for_;          // the other host is being switched off for this term; 0: it never was
+  Term fenced_for_;           // and it was, for this one
+  Instant fence_again_at_ = Instant::max();
+  std::optional<Instant> unfit_since_;  // holder
+  bool wants_no_peer_ = false;          // holder
+  bool machine_spent_ = false;          // a guest ran in this process and was stopped: no image can be held in it any more
+  bool joins_again_ = false;            // was fenced by an order, and no more
 };
 
 }  // namespace understudy

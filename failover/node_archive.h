@@ -36,6 +36,10 @@ struct ArchivedEnum<ProbePath> {
   static constexpr ProbePath kLast = static_cast<ProbePath>(kProbePathCount - 1);
 };
 template <>
+struct ArchivedEnum<Fencing> {
+  static constexpr Fencing kLast = Fencing::kRequired;
+};
+template <>
 struct ArchivedEnum<Health> {
   static constexpr Health kLast = Health::kFailed;
 };
@@ -66,7 +70,7 @@ void transfer(auto& archive, Heartbeat& x) {
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
           x.evidence_max_age, x.storage_max_age, x.doubt_hold, x.hold_down, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
-          x.broken_again_within, x.home, x.manual, x.order_patience, x.rejoin_after);
+          x.broken_again_within, x.home, x.manual, x.fencing, x.self_fence_after, x.fence_retry, x.order_patience, x.rejoin_after);
 }
 
 void transfer(auto& archive, input::Started& x) {
@@ -87,6 +91,8 @@ void transfer(auto& archive, input::ArbiterFailed& x) { archive(x.ask, x.reason)
 void transfer(auto& archive, input::PromisePersisted& x) { archive(x.promise); }
 void transfer(auto& archive, input::TermPersisted& x) { archive(x.term); }
 void transfer(auto& archive, input::OrdersPersisted& x) { archive(x.order); }
+void transfer(auto& archive, input::PeerFenced& x) { archive(x.term, x.ok, x.text); }
+void transfer(auto& archive, input::Poisoned& x) { archive(x.term); }
 void transfer(auto& archive, input::StoreFailed& x) { archive(x.reason); }
 void transfer(auto& archive, input::GateSet& x) { archive(x.order, x.open_epoch); }
 void transfer(auto& archive, input::GuestRunning& x) { archive(x.term); }
@@ -105,6 +111,7 @@ void transfer(auto& archive, action::PersistPromise& x) { archive(x.promise); }
 void transfer(auto& archive, action::PersistTerm& x) { archive(x.term); }
 void transfer(auto& archive, action::PersistEnd& x) { archive(x.ended); }
 void transfer(auto& archive, action::PersistOrders& x) { archive(x.order, x.orders); }
+void transfer(auto& archive, action::FencePeer& x) { archive(x.term); }
 void transfer(auto& archive, action::SendHeartbeat& x) { archive(x.heartbeat); }
 void transfer(auto& archive, action::BootGuest& x) { archive(x.term); }
 void transfer(auto& archive, action::TakeOver& x) { archive(x.term, x.start); }

@@ -64,7 +64,12 @@ std::string Node::reason_to_drop_peer() const {
   if (peer_lost_its_image()) return "the peer restarted and lost its image";
   if (now_ - contact_at() > config_.solo_after) return "the peer is silent";
   if (peer_.known() && peer_.last().role == Role::kFenced) return "the peer is fenced";
-  if (!session_.up && now_ - session_down_at_ > config_.stalled_after) return "no session with the peer comes up";
+  if (session_.up) return "";
+  const Duration down = now_ - session_down_at_;
+  if (down > config_.stalled_after) return "no session with the peer comes up";
+  // Nor will one before the peer is well: every reply waits for it.
+  if (const Verdict peer = verdict_on_peer(); down > config_.solo_after && peer.condition == Condition::kFailed)
+    return "no session with the peer comes up, and its " + peer.text;
   return "";
 }
 

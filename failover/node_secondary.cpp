@@ -8,7 +8,7 @@ constexpr const char* kNoTakeover = "does not take over";
 }
 
 void Node::evaluate_secondary() {
-  if (applying_) return;
+  if (applying_) return evaluate_fencing();
   consider_handover();
   if (command_ && now_ >= command_->deadline) {
     answer(command_->id, false,

@@ -138,6 +138,11 @@ void Node::visit_state(Visitor&& visit) const {
     visit(ordering_->stored_by);
     until(ordering_->deadline);
   }
+  visit(handed_over_);
+  visit(fencing_for_);
+  visit(fenced_for_);
+  if (fence_again_at_ != Instant::max()) until(fence_again_at_);
+  if (config_.self_fence_after) age_if(unfit_since_);
   visit(wants_no_peer_);
   visit(machine_spent_);
   visit(joins_again_);

@@ -65,6 +65,19 @@ struct DaemonConfig {
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
   bool manual = false;             // no third place: operators grant
+  struct Fencing {
+    std::vector<std::string> agent;                    // command and arguments; empty: nobody is switched off
+    std::vector<std::string> options;                  // "key=value", for its standard input
+    std::optional<std::filesystem::path> shared_disk;  // for the poison pill, instead of an agent or before it
+    bool required = false;                             // a takeover waits until the other host is off
+    Duration timeout = std::chrono::seconds{60};
+    std::optional<Duration> self_fence_after;
+  } fencing;
+  struct WatchdogDevice {
+    std::filesystem::path device;
+    std::chrono::seconds timeout{10};
+  };
+  std::optional<WatchdogDevice> watchdog;
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;

@@ -17,6 +17,7 @@
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/daemon/watchdog_keeper.h"
 #include "failover/orders_codec.h"
 #include "net/base/log.h"
 #include "net/zmq_link.h"
@@ -44,6 +45,7 @@ class RunningDaemon final : public Daemon {
   ~RunningDaemon() override {
     if (!node_thread_) return;
     static_cast<void>(on_loop(node_thread_->loop(), [this]() -> Result<void> {
+      watchdogs_.reset();
       operator_.reset();
       own_probes_.reset();
       probes_.reset();
@@ -127,6 +129,9 @@ class RunningDaemon final : public Daemon {
     node.switchover_keeps_image = true;
     node.home = config_.pair.home;
     node.manual = config_.manual;
+    if (!config_.fencing.agent.empty() || config_.fencing.shared_disk)
+      node.fencing = config_.fencing.required ? Fencing::kRequired : Fencing::kAlongside;
+    node.self_fence_after = config_.fencing.self_fence_after;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
@@ -145,7 +150,9 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(probes_, Probes::start(loop, config_, evidence_));
     log(Severity::kInfo, "started",
         {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
+    if (config_.fencing.shared_disk) US_TRY(runner_->watch_for_pills(started.self));
     runner_->start(started);
+    US_ASSIGN(watchdogs_, WatchdogKeeper::start(loop, config_.watchdog, *guest_, [this] { return runner_->unfit(); }));
     own_probes_ = std::make_unique<OwnProbes>(OwnProbes::Dependencies{.loop = loop,
                                                                       .guest = *guest_,
                                                                       .evidence = evidence_,
@@ -171,6 +178,7 @@ class RunningDaemon final : public Daemon {
   std::unique_ptr<ZmqLink> heartbeats_;
   std::unique_ptr<NodeRunner> runner_;
   std::unique_ptr<OperatorServer> operator_;
+  std::unique_ptr<WatchdogKeeper> watchdogs_;
 };
 
 }  // namespace

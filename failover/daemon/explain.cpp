@@ -80,6 +80,7 @@ void write_line(const FlightEvent& event, schema::EventLine::Builder out) {
   out.setSeverity(word_for(event.severity));
   out.setKind(event.kind);
   out.setText(event.text);
+  out.setMonotonicNs(static_cast<std::uint64_t>(to_ns(event.at)));
 }
 
 template <class List>

@@ -17,7 +17,7 @@ namespace understudy {
 
 // "2026-11-24 15:41:03.118  warning  secondary  term 2  detected: ...", in local time.
 std::string event_as_text(const FlightEvent& event);
-// One line of JSON: serial, time (UTC, ISO 8601 with microseconds), monotonic_ns, term, role, severity, kind, text.
+// One line of JSON: schema::EventLine.
 std::string event_as_json(const FlightEvent& event);
 
 // Why the node is in its state: what it says now (`status`; nullopt when the daemon does not answer), the events that led to its latest

@@ -15,8 +15,10 @@
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
 #include "failover/evidence.h"
+#include "failover/fence_agent.h"
 #include "failover/manual_arbiter.h"
 #include "failover/node.h"
+#include "failover/poison_pill.h"
 #include "net/base/event_loop.h"
 #include "net/link.h"
 
@@ -43,9 +45,13 @@ class NodeRunner {
   NodeRunner(const NodeRunner&) = delete;
   NodeRunner& operator=(const NodeRunner&) = delete;
 
+  // Where [fencing] names a shared disk: from before start() on. Errors: it can't be used.
+  Result<void> watch_for_pills(NodeIncarnation self);
   void start(const input::Started& started);
   // May be called from within an action's execution: the input then waits its turn.
   void feed(Input input);
+  // As the node says of itself: see NodeStatus::unfit.
+  std::string unfit() const;
   // An operator's request; answered once, possibly later.
   void serve(const OperatorCall& call, OperatorServer::Answer answer);
   // Heartbeats that failed their checks, so far.
@@ -56,6 +62,8 @@ class NodeRunner {
   void process(const Input& input);
   void receive(const Message& message);
   void show_role();
+  void switch_peer_off(Term term);
+  void fenced(Term term, const Result<std::string>& off);
   Status status() const;
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
@@ -69,6 +77,7 @@ class NodeRunner {
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::PersistEnd& action);
   void carry_out(const action::PersistOrders& action);
+  void carry_out(const action::FencePeer& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);
@@ -94,6 +103,8 @@ class NodeRunner {
   FlightThread* const flight_;
   std::optional<FlightRecorder> recorder_;
   ConsoleDesk console_;
+  std::unique_ptr<FenceAgent> fence_agent_;  // where one is configured
+  std::unique_ptr<PoisonPill> pill_;         // likewise
   std::deque<Input> waiting_;
   bool processing_ = false;
   EventLoop::TimerId tick_timer_ = 0;

@@ -173,6 +173,7 @@ struct EventLine {
   severity @4 :Text;           # debug, info, warning, error
   kind @5 :Text;
   text @6 :Text;
+  monotonicNs @7 :UInt64;      # CLOCK_MONOTONIC of this host
 }
 
 # What `understudy explain --json` prints.

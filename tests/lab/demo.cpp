@@ -15,6 +15,7 @@ constexpr Duration kFinishDeadline = std::chrono::seconds{10};
 constexpr Duration kSettleDeadline = std::chrono::seconds{10};
 constexpr Duration kServiceDeadline = std::chrono::seconds{60};
 constexpr Duration kStartDeadline = std::chrono::seconds{10};
+constexpr Duration kVerdictDeadline = std::chrono::seconds{15};
 
 bool names_the_end(Fault fault, const NodeStatus& status) {
   const auto says = [&](const char* words) { return status.guest.find(words) != std::string::npos; };
@@ -30,6 +31,8 @@ Result<Outcome> Demo::run() {
   US_ASSIGN(pair_options.guest, service_->image());
   pair_options.reboot_on_reset = options_.fault == Fault::kGuestReboot;
   pair_options.reboot_on_crash = options_.fault == Fault::kGuestCrash;
+  pair_options.ailing = ailing_folder(options_.fault);
+  pair_options.ailing_host = options_.struck;
   const Instant started_at = clock_.now();
   US_ASSIGN(pair_, LabPair::start(clock_, std::move(pair_options)));
   say_("lab: host-a, host-b, client and arbiter are up; host-a boots the guest");
@@ -40,11 +43,11 @@ Result<Outcome> Demo::run() {
   US_ASSIGN(auto wire, WireTap::start(clock_, {"a-svc", "b-svc"}, kGuestMac));
   if (auto started = service_->start(*pair_, here(kServiceDeadline)); !started)
     return Error{ErrorCode::kUnavailable, fmt::format("{}; the daemons' last words:\n{}", started.error().text(), pair_->logs(15))};
-  US_TRY(stay(here(options_.before), std::nullopt, nullptr));
+  US_TRY(stay(before(), nullptr));
   if (service_->acknowledged() == 0)
     return Error{ErrorCode::kUnavailable, fmt::format("the guest answered nothing in {:.0f} s; the daemons' last words:\n{}",
-                                                      to_ms(here(options_.before)) / 1000, pair_->logs(15))};
-  say_(fmt::format("client: {} requests acknowledged in {:.1f} s", service_->acknowledged(), to_ms(here(options_.before)) / 1000));
+                                                      to_ms(before()) / 1000, pair_->logs(15))};
+  say_(fmt::format("client: {} requests acknowledged in {:.1f} s", service_->acknowledged(), to_ms(before()) / 1000));
   if (const auto status = pair_->status(NodeId::kA))
     say_(fmt::format("epochs: pause {:.1f} ms (p99 {:.1f}), {} dirty pages, ack after {:.1f} ms",
                      static_cast<double>(status->pause_median_us) / 1000, static_cast<double>(status->pause_p99_us) / 1000,
@@ -61,27 +64,64 @@ Result<Outcome> Demo::run() {
   return outcome;
 }
 
+Duration Demo::before() const {
+  const auto detection = detection_of(options_.fault);
+  return here(std::max(options_.before, detection ? detection->history : Duration{0}));
+}
+
 Result<void> Demo::strike_and_watch(Outcome& outcome) {
   outcome.fault = options_.fault;
-  say_(fmt::format("fault: {}: {}", name_of(options_.fault), describe(options_.fault)));
+  outcome.struck = options_.struck;
+  say_(fmt::format("fault: {}: {}", name_of(options_.fault), describe(options_.fault, options_.struck)));
   outcome.fault_at = clock_.now();
-  US_TRY(strike(options_.fault, *pair_, *service_, clock_));
+  US_TRY(strike(options_.fault, options_.struck, *pair_, *service_, clock_));
+  if (detection_of(options_.fault)) wait_for_the_verdict(outcome);
   if (starts_afresh(options_.fault)) watch_the_end(outcome);
-  if (options_.fault == Fault::kFreeze) {
-    US_TRY(stay(here(options_.freeze), kills(options_.fault), &outcome));
+  if (options_.fault == Fault::kDaemonStop) {
+    US_TRY(stay(here(options_.freeze), &outcome));
     outcome.thawed_at = clock_.now();
-    thaw(*pair_);
-    say_(fmt::format("host-a wakes up after {:.0f} s", to_ms(here(options_.freeze)) / 1000));
+    thaw(options_.struck, *pair_);
+    say_(fmt::format("{} wakes up after {:.0f} s", kHosts[static_cast<std::size_t>(options_.struck)], to_ms(here(options_.freeze)) / 1000));
   }
   if (options_.fault == Fault::kArbiterRestart) US_TRY(bring_the_arbiter_back(outcome));
-  return stay(here(options_.after), kills(options_.fault), &outcome);
+  if (options_.fault == Fault::kRoughTimes) US_TRY(live_through_rough_times(outcome));
+  return stay(here(options_.after), &outcome);
+}
+
+Result<void> Demo::live_through_rough_times(Outcome& outcome) const {
+  auto& rough = outcome.rough.emplace();
+  const auto acknowledged = service_->acknowledged();
+  US_ASSIGN(const auto times, RoughTimes::start(clock_, {}));
+  US_TRY(stay(options_.rough, &outcome));
+  US_ASSIGN(rough.figures, times->stop());
+  rough.acknowledged_meanwhile = service_->acknowledged() - acknowledged;
+  for (const NodeId id : kBothNodes) {
+    US_ASSIGN(const auto events, pair_->events(id));
+    for (const NodeEvent& event : events) {
+      if (event.at < outcome.fault_at) continue;
+      if (verdict_on_peer({&event, 1}, outcome.fault_at)) ++rough.verdicts;
+      if (event.kind == "role" && event.text.starts_with("solo")) ++rough.alone;
+    }
+  }
+  return {};
+}
+
+// What the other host finds, and what its status then says of it.
+void Demo::wait_for_the_verdict(Outcome& outcome) const {
+  const NodeId observer = peer_of(options_.struck);
+  const Instant give_up_at = clock_.now() + here(kVerdictDeadline);
+  while (!outcome.verdict && clock_.now() < give_up_at) {
+    if (const auto events = pair_->events(observer)) outcome.verdict = verdict_on_peer(*events, outcome.fault_at);
+    if (!outcome.verdict) std::this_thread::sleep_for(std::chrono::milliseconds{200});
+  }
+  if (const auto status = pair_->status(observer)) outcome.verdict_told = status->peer_verdict;
 }
 
 Result<void> Demo::bring_the_arbiter_back(Outcome& outcome) {
   auto& away = outcome.arbiter.emplace();
   if (const auto status = pair_->status(NodeId::kA)) away.term_before = status->term;
   const auto acknowledged = service_->acknowledged();
-  US_TRY(stay(here(options_.away), std::nullopt, &outcome));
+  US_TRY(stay(here(options_.away), &outcome));
   away.acknowledged_meanwhile = service_->acknowledged() - acknowledged;
   US_TRY(pair_->arbiter().restart());
   away.back_at = clock_.now();
@@ -137,8 +177,9 @@ void Demo::leave_alone(Outcome& outcome) const {
 }
 
 // Lets time pass while everything is supposed to live. Before the fault a death ends the run; after it, it is part of the outcome.
-Result<void> Demo::stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const {
+Result<void> Demo::stay(Duration duration, Outcome* outcome) const {
   const Instant until = clock_.now() + duration;
+  const auto struck = outcome != nullptr && kills(options_.fault) ? std::optional{options_.struck} : std::nullopt;
   while (clock_.now() < until) {
     if (auto alive = pair_->check_alive(struck); !alive) {
       if (outcome == nullptr) return std::move(alive.error());
@@ -161,8 +202,10 @@ void Demo::wait_until_settled(Outcome& outcome) const {
       if (auto status = pair_->status(id)) place = std::move(*status);
     }
     const auto& host_a = outcome.statuses[static_cast<std::size_t>(NodeId::kA)];
-    const bool woken_is_fenced = options_.fault != Fault::kFreeze || (host_a && host_a->role == "fenced");
-    const bool protected_again = !stays_on_host_a(options_.fault) || (host_a && host_a->is_protected);
+    const bool woken_is_fenced =
+        options_.fault != Fault::kDaemonStop || options_.struck != NodeId::kA || (host_a && host_a->role == "fenced");
+    const bool protected_again = detection_of(options_.fault) || guest_then(options_.fault, options_.struck) != GuestThen::kStays ||
+                                 kills(options_.fault) || (host_a && host_a->is_protected);
     if (survivor(outcome) && woken_is_fenced && protected_again) return;
     std::this_thread::sleep_for(std::chrono::milliseconds{100});
   } while (clock_.now() < give_up_at);
@@ -171,7 +214,8 @@ void Demo::wait_until_settled(Outcome& outcome) const {
 // What the living daemons decided, once more: their flight recorders must give the same.
 void Demo::replay(Outcome& outcome) const {
   for (const NodeId id : kBothNodes) {
-    if (pair_->node(id).ending()) continue;
+    const bool unreadable = ailing_folder(options_.fault) == AilingFolder::kState && id == options_.struck;
+    if (pair_->node(id).ending() || unreadable) continue;
     if (auto said = pair_->replay(id))
       outcome.replayed[static_cast<std::size_t>(id)] = std::move(*said);
     else

@@ -16,11 +16,13 @@ namespace understudy::lab {
 
 struct DemoOptions {
   Fault fault = Fault::kKill;
-  LabPair::Options pair;                       // its guest image is filled in from the service
+  NodeId struck = NodeId::kA;                  // host-a runs the guest at first
+  LabPair::Options pair;                       // guest image and ailing folder are filled in
   Duration before = std::chrono::seconds{4};   // under load, before the fault
   Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
   Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
   Duration away = std::chrono::seconds{3};     // how long the arbiter is away
+  Duration rough = std::chrono::seconds{60};   // how long times are rough
   Duration over = std::chrono::seconds{4};     // how long a guest that is over is left so
 };
 
@@ -36,14 +38,17 @@ class Demo {
   std::string logs(std::size_t lines_each) const { return pair_ ? pair_->logs(lines_each) : std::string{}; }
 
  private:
-  Result<void> stay(Duration duration, std::optional<NodeId> struck, Outcome* outcome) const;
+  Result<void> stay(Duration duration, Outcome* outcome) const;
   Result<void> strike_and_watch(Outcome& outcome);
+  void wait_for_the_verdict(Outcome& outcome) const;
   void watch_the_end(Outcome& outcome) const;
   Result<void> bring_the_arbiter_back(Outcome& outcome);
+  Result<void> live_through_rough_times(Outcome& outcome) const;
   void wait_until_told(Outcome& outcome) const;
   void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;
   void replay(Outcome& outcome) const;
+  Duration before() const;
   // A duration as it is on the usual machine, on this one.
   Duration here(Duration usual) const { return usual * options_.pair.slowness; }
 

@@ -16,8 +16,7 @@ namespace understudy::lab {
 
 namespace {
 
-constexpr Duration kPace = std::chrono::microseconds{500};
-constexpr std::uint64_t kLogSlots = 65'536;  // all of a run's changes, at the client's pace
+constexpr std::uint64_t kLogSlots = 65'536;  // of a longer run the latest changes
 constexpr std::uintmax_t kDiskBytes = std::uintmax_t{64} << 20;
 
 }  // namespace
@@ -34,7 +33,7 @@ Result<GuestImage> KvGuest::image() const {
 
 // It serves from its first moment on: what is asked earlier is asked again.
 Result<void> KvGuest::start(const LabPair&, Duration) {
-  US_ASSIGN(client_, KvClient::start(clock_, kClientMachine, kGuestIp, {.pace = kPace}));
+  US_ASSIGN(client_, KvClient::start(clock_, kClientMachine, kGuestIp, {.pace = options_.pace}));
   return {};
 }
 

@@ -17,6 +17,7 @@ class KvGuest final : public GuestService {
     // More words for the guest's command line. Beside its service it tortures memory on every further vCPU: a torn or mixed checkpoint
     // stops it.
     std::string guest_options = "background=torture duty_percent=10";
+    Duration pace = std::chrono::microseconds{500};  // between requests, on average
   };
   KvGuest(const Clock& clock, Options options) : clock_{clock}, options_{std::move(options)} {}
 

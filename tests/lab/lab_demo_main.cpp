@@ -8,6 +8,8 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tests/lab/demo.h"
 #include "tests/lab/kv_guest.h"
@@ -32,20 +34,35 @@ struct GuestChoice {
   std::filesystem::path linux_files;  // empty: beside the folder of the programs
 };
 
-std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, const LabPair::Options& pair) {
+std::unique_ptr<GuestService> make_service(const Clock& clock, const GuestChoice& choice, Fault fault, const LabPair::Options& pair) {
   if (choice.kind == "linux") {
     const auto files = choice.linux_files.empty() ? pair.programs.parent_path() / "linux" : choice.linux_files;
     return std::make_unique<LinuxGuest>(clock,
                                         LinuxGuest::Options{.files = files, .slowness = pair.slowness, .words = choice.words.value_or("")});
   }
   KvGuest::Options options{.programs = pair.programs};
+  if (fault == Fault::kRoughTimes) options.pace = std::chrono::milliseconds{20};  // what a fifth of the CPUs can do, for an hour
   if (choice.words) options.guest_options = *choice.words;
   return std::make_unique<KvGuest>(clock, std::move(options));
 }
 
-int run(const DemoOptions& options, const GuestChoice& guest, const std::string& json_file, bool verbose) {
+// Empty: not written.
+struct OutputFiles {
+  std::string json;
+  std::string row;
+};
+
+Result<void> write(const std::string& path, const std::string& text) {
+  if (path.empty()) return {};
+  std::ofstream file{path};
+  file << text;
+  if (!file.flush()) return Error{ErrorCode::kFailed, "could not write to " + path};
+  return {};
+}
+
+int run(const DemoOptions& options, const GuestChoice& guest, const OutputFiles& files, bool verbose) {
   const MonotonicClock clock;
-  Demo demo{clock, options, make_service(clock, guest, options.pair), [](const std::string& line) {
+  Demo demo{clock, options, make_service(clock, guest, options.fault, options.pair), [](const std::string& line) {
               std::printf("demo: %s\n", line.c_str());
               std::fflush(stdout);
             }};
@@ -55,11 +72,9 @@ int run(const DemoOptions& options, const GuestChoice& guest, const std::string&
   const bool good = shortcomings(*outcome).empty();
   if (!good && !verbose) std::fputs(demo.logs(20).c_str(), stdout);
   std::fputs(report_as_text(*outcome).c_str(), stdout);
-  if (!json_file.empty()) {
-    std::ofstream file{json_file};
-    file << report_as_json(*outcome);
-    if (!file.flush()) return fail("could not write the report to " + json_file);
-  }
+  if (auto written = write(files.json, report_as_json(*outcome)); !written) return fail(written.error().text());
+  const std::string row = detection_as_json(*outcome) + '\n' + detection_heading() + '\n' + detection_as_text(*outcome) + '\n';
+  if (auto written = write(files.row, row); !written) return fail(written.error().text());
   return good ? kGood : kBad;
 }
 
@@ -67,16 +82,26 @@ int dispatch(int argc, char** argv) {
   CLI::App app{"Runs the demo inside the lab: tests/lab/lab run -- understudy-lab-demo. Easier: deploy/demo.", "understudy-lab-demo"};
   std::string fault_name = "kill";
   std::string arbiter_name = "witness";
-  std::string json_file;
+  std::string side = "primary";
+  OutputFiles files;
+  bool list = false;
   bool verbose = false;
   bool brief = false;
   DemoOptions options;
   GuestChoice guest;
-  app.add_option("--fault", fault_name, "what is done to host-a, or to the guest")->check(CLI::IsMember(fault_names()));
+  app.add_option("--fault", fault_name, "what is done to a host, or to the guest")->check([](const std::string& name) {
+    return fault_of(name) ? std::string{} : fmt::format("one of {}", fmt::join(fault_names(), ", "));
+  });
+  app.add_option("--side", side, "which host is struck: the one that runs the guest, or the other")
+      ->check(CLI::IsMember({"primary", "secondary"}));
   app.add_option("--arbiter", arbiter_name, "who grants terms: the witness, or an etcd in its place")
       ->check(CLI::IsMember(arbiter_names()));
-  app.add_option("--json", json_file, "also write the report there, as JSON");
+  app.add_option("--json", files.json, "also write the report there, as JSON");
+  app.add_option("--row", files.row, "also write there what tests/lab/detect shows: a row as JSON, its heading and the row as text");
+  app.add_flag("--list", list, "print the faults that are a matter of detection, and do nothing");
   app.add_flag("--verbose", verbose, "also show the daemons' logs");
+  unsigned rough_seconds = 60;
+  app.add_option("--rough-seconds", rough_seconds, "how long times are rough, with --fault rough-times")->check(CLI::Range(1, 100'000));
   app.add_flag("--short", brief, "less time under load, and a freeze of three seconds: for tests");
   app.add_option("--vcpus", options.pair.vcpus, "of the guest")->check(CLI::Range(1, 8));
   app.add_option("--guest", guest.kind, "the test guest, or Linux with Redis and nginx")->check(CLI::IsMember({"test", "linux"}));
@@ -89,8 +114,19 @@ int dispatch(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kGood : kNotRun;
   }
+  if (list) {
+    for (const auto& name : fault_names()) {
+      if (detection_of(fault_of(name).value())) std::printf("%s\n", name.c_str());
+    }
+    return kGood;
+  }
   options.fault = fault_of(fault_name).value();
+  if (!files.row.empty() && !detection_of(options.fault)) return fail("--row is for faults that are a matter of detection: see --list");
+  options.struck = side == "primary" ? NodeId::kA : NodeId::kB;
+  if (only_the_primary(options.fault) && options.struck == NodeId::kB)
+    return fail("--fault " + fault_name + " is for the host that runs the guest: leave --side secondary out");
   options.pair.arbiter = arbiter_of(arbiter_name).value();
+  options.rough = std::chrono::seconds{rough_seconds};
   if (brief) {
     options.before = std::chrono::milliseconds{1500};
     options.after = std::chrono::milliseconds{2500};
@@ -105,7 +141,7 @@ int dispatch(int argc, char** argv) {
   options.pair.folder = folder;
   std::error_code ignored;
   options.pair.programs = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  return run(options, guest, json_file, verbose);
+  return run(options, guest, files, verbose);
 }
 
 }  // namespace

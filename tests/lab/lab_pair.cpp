@@ -13,6 +13,7 @@ namespace understudy::lab {
 namespace {
 
 constexpr Duration kReplayDeadline = std::chrono::seconds{30};
+constexpr Duration kEventsDeadline = std::chrono::seconds{2};
 constexpr Duration kCopyDeadline = std::chrono::seconds{120};
 
 Result<void> write_file(const std::filesystem::path& path, const std::string& text) {
@@ -30,49 +31,63 @@ Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options opti
       return Error{ErrorCode::kNotFound, fmt::format("{} is not in {}: run deploy/setup", program, options.programs.string())};
   }
   std::unique_ptr<LabPair> pair{new LabPair{clock, std::move(options)}};
+  const auto& chosen = pair->options_;
+  if (chosen.ailing != AilingFolder::kNone) {
+    const auto folder =
+        chosen.ailing == AilingFolder::kDisk ? pair->disk_folder(chosen.ailing_host) : pair->state_folder(chosen.ailing_host);
+    US_ASSIGN(pair->ailing_, LabStorage::start(clock, chosen.programs, folder));
+  }
   US_TRY(pair->write_files());
-  const auto& folder = pair->options_.folder;
-  US_ASSIGN(pair->arbiter_, LabArbiter::start(clock, pair->arbiter_options(), folder / "host-a.toml"));
+  US_ASSIGN(pair->arbiter_, LabArbiter::start(clock, pair->arbiter_options(), pair->of_host(NodeId::kA, ".toml")));
   for (const NodeId id : kBothNodes) {
-    const auto& host = kHosts[static_cast<std::size_t>(id)];
-    US_ASSIGN(pair->nodes_[static_cast<std::size_t>(id)],
-              pair->start_daemon(host, {"run", "--config", (folder / (host + ".toml")).string()}));
+    US_ASSIGN(pair->nodes_[static_cast<std::size_t>(id)], pair->start_daemon(id));
   }
   return pair;
 }
 
-Result<std::unique_ptr<Child>> LabPair::start_daemon(const std::string& host, std::vector<std::string> arguments) const {
-  arguments.insert(arguments.begin(), (options_.programs / "understudyd").string());
+Result<std::unique_ptr<Child>> LabPair::start_daemon(NodeId id) const {
+  const auto& host = kHosts[static_cast<std::size_t>(id)];
+  const auto programs = ails(AilingFolder::kState, id) ? state_folder(id) : options_.programs;
   return Child::start({.name = "understudyd on " + host,
                        .network_namespace = host,
-                       .command = std::move(arguments),
-                       .log = options_.folder / (host + ".log")});
+                       .command = {(programs / "understudyd").string(), "run", "--config", of_host(id, ".toml").string()},
+                       .log = log_file(id)});
+}
+
+std::filesystem::path LabPair::of_host(NodeId id, const char* suffix) const {
+  return options_.folder / (kHosts[static_cast<std::size_t>(id)] + suffix);
+}
+
+std::filesystem::path LabPair::log_file(NodeId id) const {
+  return ails(AilingFolder::kState, id) ? LabStorage::beneath(state_folder(id)) / "log" : of_host(id, ".log");
 }
 
 LabArbiter::Options LabPair::arbiter_options() const {
   return {.kind = options_.arbiter, .programs = options_.programs, .folder = options_.folder, .slowness = options_.slowness};
 }
 
-std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
-
-std::filesystem::path LabPair::kernel_log(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".kmsg"); }
-std::filesystem::path LabPair::memory_pressure(NodeId id) const {
-  return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".pressure");
-}
-
 Result<void> LabPair::write_files() const {
   for (const NodeId id : kBothNodes) {
-    US_TRY(write_file(options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".toml"), configuration(id)));
+    US_TRY(write_file(of_host(id, ".toml"), configuration(id)));
     US_TRY(make_disk(id));
     US_TRY(write_file(kernel_log(id), ""));
     US_TRY(write_file(memory_pressure(id),
                       "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"));
+    if (!ails(AilingFolder::kState, id)) continue;
+    std::error_code failed;
+    std::filesystem::copy_file(options_.programs / "understudyd", LabStorage::beneath(state_folder(id)) / "understudyd", failed);
+    if (failed) return Error{ErrorCode::kFailed, "copy understudyd: " + failed.message()};
   }
   return {};
 }
 
 Result<void> LabPair::make_disk(NodeId id) const {
   const auto& guest = options_.guest;
+  std::error_code failed;
+  for (const auto& made : {disk_folder(id), state_folder(id)}) {
+    std::filesystem::create_directory(made, failed);
+    if (failed) return Error{ErrorCode::kFailed, fmt::format("make folder {}: {}", made.string(), failed.message())};
+  }
   if (!guest.disk.empty()) {
     // By the tool, since it leaves holes where the image has zeros: the lab's files take up memory.
     const auto copied = run_command(clock_, {"cp", "--sparse=always", guest.disk.string(), disk(id).string()}, kCopyDeadline);
@@ -80,22 +95,20 @@ Result<void> LabPair::make_disk(NodeId id) const {
     return {};
   }
   US_TRY(write_file(disk(id), ""));
-  std::error_code failed;
   std::filesystem::resize_file(disk(id), guest.disk_bytes, failed);
   if (failed) return Error{ErrorCode::kFailed, fmt::format("make disk {}: {}", disk(id).string(), failed.message())};
   return {};
 }
 
 std::string LabPair::log(NodeId id) const {
-  std::ifstream file{options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".log"), std::ios::binary};
+  std::ifstream file{log_file(id), std::ios::binary};
   return {std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
 }
 
 std::string LabPair::configuration(NodeId id) const {
-  const auto& host = kHosts[static_cast<std::size_t>(id)];
   const int own = id == NodeId::kA ? 1 : 2;
   const int peer = 3 - own;
-  const auto quoted = [&](const std::string& name) { return '"' + (options_.folder / name).string() + '"'; };
+  const auto quoted = [](const std::filesystem::path& path) { return '"' + path.string() + '"'; };
   std::string text = fmt::format("[pair]\nname = \"lab\"\nnode = \"{}\"\ninitial_role = \"{}\"\n\n", name_of(id),
                                  id == NodeId::kA ? "primary" : "secondary");
   text += "[vm]\n";
@@ -106,7 +119,7 @@ std::string LabPair::configuration(NodeId id) const {
                       options_.reboot_on_crash ? "reboot" : "stop");
   text += fmt::format("[net]\ntap = \"tap-guest\"\nmac = \"{}\"\nguest_ip = \"{}\"\nservice_nic = \"svc0\"\n\n", kGuestMac.text(),
                       kGuestIp.text());
-  text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(host + ".img"));
+  text += fmt::format("[[disk]]\nid = \"disk\"\nimage = {}\n\n", quoted(disk_folder(id) / "disk.img"));
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += LabArbiter::configuration(arbiter_options());
@@ -121,8 +134,9 @@ std::string LabPair::configuration(NodeId id) const {
   }
   // One kernel is under both hosts: each reads a log of its own, so that a fault may be one host's.
   text += fmt::format("[probes]\necho_target = \"{}\"\necho_lost_ms = {}\nkernel_log = {}\nmemory_pressure = {}\n\n", kClientIp.text(),
-                      1000 * options_.slowness, quoted(host + ".kmsg"), quoted(host + ".pressure"));
-  text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));
+                      1000 * options_.slowness, quoted(kernel_log(id)), quoted(memory_pressure(id)));
+  text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(state_folder(id) / "state"), quoted(of_host(id, ".sock")));
+  if (ails(AilingFolder::kState, id)) text += fmt::format("[log]\nfile = {}\n", quoted(state_folder(id) / "log"));
   return text;
 }
 
@@ -139,35 +153,44 @@ Result<void> LabPair::check_alive(std::optional<NodeId> struck) const {
   return {};
 }
 
+Result<std::string> LabPair::ask(NodeId node, std::vector<std::string> words, Duration deadline) const {
+  const std::string start[] = {(options_.programs / "understudy").string(), "--socket", of_host(node, ".sock").string()};
+  words.insert(words.begin(), std::begin(start), std::end(start));
+  auto said = run_command(clock_, words, deadline * options_.slowness);
+  if (!said) return std::move(said.error()).within("ask " + kHosts[static_cast<std::size_t>(node)]);
+  return said;
+}
+
 Result<NodeStatus> LabPair::status(NodeId node, Duration deadline) const {
-  const auto& host = kHosts[static_cast<std::size_t>(node)];
-  const std::vector<std::string> command{(options_.programs / "understudy").string(), "--socket",
-                                         (options_.folder / (host + ".sock")).string(), "status", "--json"};
-  auto said = run_command(clock_, command, deadline * options_.slowness);
-  if (!said) return std::move(said.error()).within("ask " + host);
-  auto status = parse_node_status(*said);
-  if (!status) return std::move(status.error()).within("ask " + host);
+  US_ASSIGN(const auto said, ask(node, {"status", "--json"}, deadline));
+  auto status = parse_node_status(said);
+  if (!status) return std::move(status.error()).within("ask " + kHosts[static_cast<std::size_t>(node)]);
   return status;
 }
 
+Result<std::vector<NodeEvent>> LabPair::events(NodeId node) const {
+  US_ASSIGN(const auto said, ask(node, {"events", "--json", "--last", "10000"}, kEventsDeadline));
+  auto events = parse_node_events(said);
+  if (!events) return std::move(events.error()).within("ask " + kHosts[static_cast<std::size_t>(node)]);
+  return events;
+}
+
 Result<void> LabPair::command(NodeId node, const std::string& command, Duration deadline) const {
-  const auto& host = kHosts[static_cast<std::size_t>(node)];
-  auto said =
-      run_command(clock_, {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), command},
-                  deadline * options_.slowness);
-  if (!said) return std::move(said.error()).within("tell " + host);
+  US_TRY(ask(node, {command}, deadline));
   return {};
 }
 
 Result<std::string> LabPair::replay(NodeId node) const {
-  const auto& host = kHosts[static_cast<std::size_t>(node)];
-  auto said = run_command(
-      clock_,
-      {(options_.programs / "understudy").string(), "--socket", (options_.folder / (host + ".sock")).string(), "explain", "--replay"},
-      kReplayDeadline * options_.slowness);
-  if (!said) return std::move(said.error()).within("replay " + host);
-  if (said->ends_with('\n')) said->pop_back();
+  US_ASSIGN(auto said, ask(node, {"explain", "--replay"}, kReplayDeadline));
+  if (said.ends_with('\n')) said.pop_back();
   return said;
+}
+
+Result<void> LabPair::say_in_kernel_log(NodeId id, const std::string& message) const {
+  std::ofstream file{kernel_log(id), std::ios::app};
+  file << message << '\n';
+  if (!file.flush()) return Error::from_errno("write to the kernel log of " + kHosts[static_cast<std::size_t>(id)]);
+  return {};
 }
 
 Result<NodeStatus> LabPair::wait_until_protected(Duration deadline) const {

@@ -13,8 +13,11 @@
 #include "net/base/ids.h"
 #include "net/base/result.h"
 #include "tests/lab/child.h"
+#include "tests/lab/fault.h"
 #include "tests/lab/guest_service.h"
 #include "tests/lab/lab_arbiter.h"
+#include "tests/lab/lab_storage.h"
+#include "tests/lab/machines.h"
 #include "tests/lab/node_status.h"
 
 namespace understudy::lab {
@@ -22,10 +25,6 @@ namespace understudy::lab {
 inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
 inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
 inline constexpr Ipv4Address kClientIp{{10, 77, 0, 2}};
-
-// The machines' names, which are also those of their network namespaces; the hosts' by NodeId.
-inline const std::array<std::string, 2> kHosts{"host-a", "host-b"};
-inline constexpr const char* kClientMachine = "client";
 
 class LabPair {
  public:
@@ -35,6 +34,9 @@ class LabPair {
     GuestImage guest;
     ArbiterKind arbiter = ArbiterKind::kWitness;
     unsigned vcpus = 2;
+    // This folder of that host's lies on storage that fails on command.
+    AilingFolder ailing = AilingFolder::kNone;
+    NodeId ailing_host = NodeId::kA;
     // A guest that ends is a checkpoint that was torn, unless it was told to: it is not to hide behind a reboot.
     bool reboot_on_reset = false;
     bool reboot_on_crash = false;
@@ -50,6 +52,8 @@ class LabPair {
   Result<NodeStatus> status(NodeId node, Duration deadline = std::chrono::seconds{2}) const;
   // An operator's command to that node's daemon; the error holds its refusal.
   Result<void> command(NodeId node, const std::string& command, Duration deadline) const;
+  // What the node's flight recorder keeps of what it saw and did, oldest first. An error where the recorder can't be read.
+  Result<std::vector<NodeEvent>> events(NodeId node) const;
   // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
   Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.
@@ -57,10 +61,12 @@ class LabPair {
 
   LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
-  std::filesystem::path disk(NodeId id) const;
-  // What stands for the host's /dev/kmsg and /proc/pressure/memory: a line that is added to the one is its kernel's word.
-  std::filesystem::path kernel_log(NodeId id) const;
-  std::filesystem::path memory_pressure(NodeId id) const;
+  // Of a pair with an ailing folder.
+  LabStorage& ailing() { return *ailing_; }
+  // Adds a line to what stands for the host's kernel log.
+  Result<void> say_in_kernel_log(NodeId id, const std::string& message) const;
+  // As it is, whatever ails the storage on which its host sees it.
+  std::filesystem::path disk(NodeId id) const { return beneath(disk_folder(id), AilingFolder::kDisk, id) / "disk.img"; }
   // What that node's daemon wrote so far.
   std::string log(NodeId id) const;
   // Everything that the three daemons wrote, with headings.
@@ -72,12 +78,27 @@ class LabPair {
   Result<void> make_disk(NodeId id) const;
   std::string configuration(NodeId id) const;
   LabArbiter::Options arbiter_options() const;
-  Result<std::unique_ptr<Child>> start_daemon(const std::string& host, std::vector<std::string> arguments) const;
+  Result<std::unique_ptr<Child>> start_daemon(NodeId id) const;
+  Result<std::string> ask(NodeId node, std::vector<std::string> words, Duration deadline) const;
+  bool ails(AilingFolder folder, NodeId id) const { return options_.ailing == folder && options_.ailing_host == id; }
+  std::filesystem::path of_host(NodeId id, const char* suffix) const;
+  // What lies on the host's storage: disk and canary, and the daemon's state, with its log and program where they ail along with it.
+  std::filesystem::path disk_folder(NodeId id) const { return of_host(id, "-disk"); }
+  std::filesystem::path state_folder(NodeId id) const { return of_host(id, "-state"); }
+  std::filesystem::path beneath(const std::filesystem::path& path, AilingFolder folder, NodeId id) const {
+    return ails(folder, id) ? LabStorage::beneath(path) : path;
+  }
+  std::filesystem::path log_file(NodeId id) const;
+  // What stands for the host's /dev/kmsg and /proc/pressure/memory.
+  std::filesystem::path kernel_log(NodeId id) const { return of_host(id, ".kmsg"); }
+  std::filesystem::path memory_pressure(NodeId id) const { return of_host(id, ".pressure"); }
 
   const Clock& clock_;
   const Options options_;
   std::unique_ptr<LabArbiter> arbiter_;
   std::array<std::unique_ptr<Child>, 2> nodes_;
+  // Goes before the nodes: one that hangs on it can't end.
+  std::unique_ptr<LabStorage> ailing_;
 };
 
 }  // namespace understudy::lab

@@ -1,5 +1,6 @@
 #include "tests/lab/node_status.h"
 
+#include <algorithm>
 #include <optional>
 
 #include <capnp/compat/json.h>
@@ -34,6 +35,7 @@ class Fields {
     }
     return static_cast<std::uint64_t>(value->getNumber());
   }
+  Instant instant(std::string_view name) { return Instant{Duration{static_cast<std::int64_t>(number(name))}}; }
   bool flag(std::string_view name) {
     const auto value = find(name, JsonValue::BOOLEAN);
     return value && value->getBoolean();
@@ -66,6 +68,7 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
   status.role = fields.text("role");
   status.mode = fields.text("mode");
   status.reason = fields.text("reason");
+  status.peer_verdict = fields.text("peerVerdict");
   status.guest = fields.text("guest");
   status.ended = fields.text("ended");
   status.term = Term{fields.number("term")};
@@ -82,7 +85,7 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
     for (const auto element : timeline->getArray()) {
       Fields moment{element, wrong};
       status.timeline.push_back({.name = moment.text("name"),
-                                 .at = Instant{Duration{static_cast<std::int64_t>(moment.number("monotonicNs"))}},
+                                 .at = moment.instant("monotonicNs"),
                                  .term = Term{moment.number("term")},
                                  .text = moment.text("text")});
     }
@@ -90,21 +93,41 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
   return status;
 }
 
-}  // namespace
-
-Result<NodeStatus> parse_node_status(std::string_view json) {
+// Parses one JSON text and lets `read` have it.
+template <class Read>
+Result<void> parse(std::string_view what, std::string_view json, Read read) {
   std::string wrong;
-  NodeStatus status;
   const auto thrown = kj::runCatchingExceptions([&] {
     capnp::MallocMessageBuilder message;
     const auto root = message.initRoot<JsonValue>();
     capnp::JsonCodec{}.decodeRaw(kj::arrayPtr(json.data(), json.size()), root);
-    status = read(root.asReader(), wrong);
+    read(root.asReader(), wrong);
   });
   KJ_IF_MAYBE (exception, thrown)
-    return Error{ErrorCode::kCorrupt, "status is not JSON: " + std::string{exception->getDescription().cStr()}};
-  if (!wrong.empty()) return Error{ErrorCode::kCorrupt, "status: \"" + wrong + "\" is missing or of another type"};
+    return Error{ErrorCode::kCorrupt, std::string{what} + " is not JSON: " + exception->getDescription().cStr()};
+  if (!wrong.empty()) return Error{ErrorCode::kCorrupt, std::string{what} + ": \"" + wrong + "\" is missing or of another type"};
+  return {};
+}
+
+}  // namespace
+
+Result<NodeStatus> parse_node_status(std::string_view json) {
+  NodeStatus status;
+  US_TRY(parse("status", json, [&](JsonValue::Reader root, std::string& wrong) { status = read(root, wrong); }));
   return status;
+}
+
+Result<std::vector<NodeEvent>> parse_node_events(std::string_view json_lines) {
+  std::vector<NodeEvent> events;
+  while (!json_lines.empty()) {
+    const auto line = json_lines.substr(0, json_lines.find('\n'));
+    json_lines.remove_prefix(std::min(line.size() + 1, json_lines.size()));
+    US_TRY(parse("event", line, [&](JsonValue::Reader root, std::string& wrong) {
+      Fields fields{root, wrong};
+      events.push_back({.at = fields.instant("monotonicNs"), .kind = fields.text("kind"), .text = fields.text("text")});
+    }));
+  }
+  return events;
 }
 
 }  // namespace understudy::lab

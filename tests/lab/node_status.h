@@ -1,4 +1,4 @@
-// What `understudy status --json` says, as far as the lab asks.
+// What `understudy status --json` and `events --json` say, as far as the lab asks.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,9 @@ struct NodeStatus {
   std::string role;
   std::string mode;
   std::string reason;
-  std::string guest;  // in a sentence
-  std::string ended;  // how it ended by itself; empty: it lives
+  std::string peer_verdict;  // "failed: storage failed: ..., primary"
+  std::string guest;         // in a sentence
+  std::string ended;         // how it ended by itself; empty: it lives
   Term term;
   Epoch committed_epoch;
   bool is_protected = false;
@@ -36,7 +37,15 @@ struct NodeStatus {
   bool runs_the_guest() const { return role == "primary" || role == "solo"; }
 };
 
+// One line of `understudy events --json`.
+struct NodeEvent {
+  Instant at;
+  std::string kind;
+  std::string text;
+};
+
 // kCorrupt names the field that is missing or of another type.
 Result<NodeStatus> parse_node_status(std::string_view json);
+Result<std::vector<NodeEvent>> parse_node_events(std::string_view json_lines);
 
 }  // namespace understudy::lab

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view kStatus = R"({
   "pair": "demo", "node": "b", "role": "solo", "mode": "solo", "term": 3, "epoch": 0, "committedEpoch": 812, "protected": false,
-  "reason": "took over: no heartbeat for 400 ms", "guest": "running", "ended": "", "gate": {"mode": "open"}, "probes": [],
+  "reason": "took over: no heartbeat for 400 ms", "peerVerdict": "silent: silent for 400 ms, primary", "guest": "running", "ended": "", "gate": {"mode": "open"}, "probes": [],
   "last": {"pauseUs": 900, "dirtyPages": 21, "ackUs": 450, "pauseMedianUs": 880, "pauseP99Us": 1900},
   "timeline": [{"name": "detected", "monotonicNs": 123456789012345, "realtimeNs": 1700000000000000000, "term": 2, "text": "silence"}]})";
 
@@ -21,6 +21,7 @@ TEST(NodeStatus, IsRead) {
   EXPECT_EQ(status->committed_epoch, Epoch{812});
   EXPECT_FALSE(status->is_protected);
   EXPECT_EQ(status->guest, "running");
+  EXPECT_EQ(status->peer_verdict, "silent: silent for 400 ms, primary");
   EXPECT_EQ(status->ended, "");
   EXPECT_EQ(status->pause_p99_us, 1900U);
   ASSERT_EQ(status->timeline.size(), 1U);
@@ -42,6 +43,27 @@ TEST(NodeStatus, AFieldOfAnotherTypeIsNamed) {
   const auto status = parse_node_status(text);
   ASSERT_FALSE(status);
   EXPECT_THAT(status.error().text(), testing::HasSubstr("\"term\""));
+}
+
+constexpr std::string_view kEvents = R"({"serial": 7, "kind": "verdict", "text": "the peer is silent", "monotonicNs": 123456789012345}
+{"serial": 8, "kind": "role", "text": "solo, term 3", "monotonicNs": 123456789999999}
+)";
+
+TEST(NodeEvents, AreRead) {
+  const auto events = parse_node_events(kEvents);
+  ASSERT_TRUE(events) << events.error().text();
+  ASSERT_EQ(events->size(), 2U);
+  EXPECT_EQ((*events)[0].at, Instant{Duration{123456789012345}});
+  EXPECT_EQ((*events)[0].kind, "verdict");
+  EXPECT_EQ((*events)[1].text, "solo, term 3");
+  EXPECT_THAT(parse_node_events("").value(), testing::IsEmpty());
+}
+
+TEST(NodeEvents, ALineThatIsCutOrLacksAFieldIsRefused) {
+  EXPECT_FALSE(parse_node_events(kEvents.substr(0, kEvents.size() - 3)));
+  const auto events = parse_node_events(R"({"kind": "verdict", "text": ""})");
+  ASSERT_FALSE(events);
+  EXPECT_THAT(events.error().text(), testing::HasSubstr("monotonicNs"));
 }
 
 TEST(NodeStatus, WhatIsNotJsonIsRefused) {

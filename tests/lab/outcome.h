@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "net/base/clock.h"
+#include "tests/lab/detection.h"
 #include "tests/lab/fault.h"
 #include "tests/lab/history.h"
 #include "tests/lab/linux_findings.h"
 #include "tests/lab/node_status.h"
+#include "tests/lab/rough_times.h"
 #include "tests/lab/speakers.h"
 
 namespace understudy::lab {
@@ -43,8 +45,18 @@ struct ArbiterBreak {
   std::string record_after;  // what it has on record then, as an operator is told; or why that is not to be had
 };
 
+// Of a run through rough times.
+struct RoughRun {
+  RoughTimesFigures figures;
+  std::uint64_t acknowledged_meanwhile = 0;
+  // Of either host, from its events: how often it found its peer unfit, and how often it went on alone.
+  std::uint64_t verdicts = 0;
+  std::uint64_t alone = 0;
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
+  NodeId struck = NodeId::kA;
   Instant fault_at;
   std::optional<Instant> thawed_at;
 
@@ -67,7 +79,10 @@ struct Outcome {
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
   std::optional<ArbiterBreak> arbiter;
-  std::string background;  // what else went wrong, a sentence; empty: nothing
+  std::optional<RoughRun> rough;
+  std::optional<FoundVerdict> verdict;  // of the other host on the struck one
+  std::string verdict_told;             // the same in the other host's status, soon after
+  std::string background;               // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.
@@ -79,8 +94,8 @@ std::vector<std::string> shortcomings(const Outcome& outcome);
 // The fault, what both nodes recorded after it, and what wire and client saw, in order of time.
 std::vector<TimelineEntry> timeline(const Outcome& outcome);
 
-// Fills in what follows from when requests were answered, in that order: counts, longest silence while changes were asked for, first reply
-// after the fault.
+// Fills in what follows from when requests were answered, in that order: counts, longest silence while changes were asked for, the first
+// reply after the fault, or after the silence that it caused.
 void summarize_replies(Outcome& outcome, std::span<const Instant> answered_at, Instant reading_back_since);
 
 }  // namespace understudy::lab

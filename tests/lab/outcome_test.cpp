@@ -27,7 +27,15 @@ Outcome good(Fault fault) {
   outcome.speakers.changed_at = at_ms(1500);
   outcome.statuses[1] = node("solo");
   if (fault != Fault::kKill) outcome.statuses[0] = node("fenced");
-  if (!stays_on_host_a(fault)) return outcome;
+  if (const auto asked = detection_of(fault)) {
+    const std::string path = asked->paths.empty() ? "" : std::string{asked->paths.front()};
+    outcome.verdict = FoundVerdict{.at = at_ms(1300),
+                                   .condition = path.empty() ? "silent" : "failed",
+                                   .path = path,
+                                   .text = path.empty() ? "silent for 400 ms" : path + " failed: gone"};
+    outcome.verdict_told = outcome.verdict->condition + ": " + outcome.verdict->text + ", primary";
+  }
+  if (guest_then(fault, NodeId::kA) != GuestThen::kStays) return outcome;
   outcome.speakers.changed_at.reset();
   outcome.statuses = {node("primary"), node("secondary")};
   outcome.statuses[0]->is_protected = true;
@@ -38,6 +46,11 @@ Outcome good(Fault fault) {
                      .acknowledged_meanwhile = 9,
                      .back_at = at_ms(3000),
                      .record_after = "etcd at http://10.0.0.1:1, store 5: pair lab: term 2, pair; holder: node a (incarnation 7)"};
+    return outcome;
+  }
+  if (fault == Fault::kRoughTimes) {
+    outcome.rough = RoughRun{.figures = {.lasted = std::chrono::seconds{3}, .stolen_share = 0.79, .spikes = 2, .frames_lost = 9},
+                             .acknowledged_meanwhile = 5};
     return outcome;
   }
   outcome.history.boots = 2;
@@ -71,19 +84,19 @@ const Case kCases[] = {
     {"nothing_before", Fault::kKill, [](Outcome& o) { o.acknowledged_before = 0; }, "before the fault"},
     {"nothing_after", Fault::kKill, [](Outcome& o) { o.acknowledged_after = 0; }, "after the fault"},
     {"disk", Fault::kKill, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
-    {"two_hosts", Fault::kPartition, [](Outcome& o) { o.speakers.late = 1; }, "two hosts answered"},
-    {"gate_emptied_late", Fault::kFreeze, [](Outcome& o) { o.speakers.late_committed = 2; }, "two hosts answered"},
+    {"two_hosts", Fault::kLinksCut, [](Outcome& o) { o.speakers.late = 1; }, "two hosts answered"},
+    {"gate_emptied_late", Fault::kDaemonStop, [](Outcome& o) { o.speakers.late_committed = 2; }, "two hosts answered"},
     {"blind", Fault::kKill, [](Outcome& o) { o.frames_missed = 1; }, "missed"},
-    {"death", Fault::kNic, [](Outcome& o) { o.background = "understudyd on host-b exited"; }, "host-b exited"},
+    {"death", Fault::kServiceNicGone, [](Outcome& o) { o.background = "understudyd on host-b exited"; }, "host-b exited"},
     {"nobody_runs", Fault::kKill, [](Outcome& o) { o.statuses[1] = node("secondary"); }, "not exactly one host"},
-    {"both_run", Fault::kPartition, [](Outcome& o) { o.statuses[0] = node("primary"); }, "not exactly one host"},
-    {"stayed", Fault::kNic,
+    {"both_run", Fault::kLinksCut, [](Outcome& o) { o.statuses[0] = node("primary"); }, "not exactly one host"},
+    {"stayed", Fault::kServiceNicGone,
      [](Outcome& o) {
        o.statuses = {node("solo"), node("secondary")};
      },
      "did not take over"},
     {"silent_successor", Fault::kKill, [](Outcome& o) { o.speakers.changed_at.reset(); }, "sent nothing"},
-    {"woken_not_fenced", Fault::kFreeze, [](Outcome& o) { o.statuses[0] = node("secondary"); }, "not fenced"},
+    {"woken_not_fenced", Fault::kDaemonStop, [](Outcome& o) { o.statuses[0] = node("secondary"); }, "not fenced"},
     {"not_told", Fault::kGuestReboot, [](Outcome& o) { o.ending->told[1].clear(); }, "host-b's status did not name the guest's end"},
     {"revived", Fault::kGuestPowerOff, [](Outcome& o) { o.ending->not_left_alone = "host-b said: solo"; }, "host-b said: solo"},
     {"not_started", Fault::kPowerButton, [](Outcome& o) { o.ending->started_at.reset(); }, "not started again"},
@@ -108,8 +121,14 @@ const Case kCases[] = {
      },
      "host-b changed its term: granted"},
     {"arbiter_forgot", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->record_after = "pair lab: no record"; }, "without its record"},
+    {"cpus_not_stolen", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.stolen_share = 0.5; }, "only 50 % of the CPUs were stolen"},
+    {"links_not_delayed", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.spikes = 0; }, "the links were not rough"},
+    {"no_frame_lost", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.frames_lost = 0; }, "the links were not rough"},
+    {"stood_still_in_rough_times", Fault::kRoughTimes, [](Outcome& o) { o.rough->acknowledged_meanwhile = 0; }, "in rough times"},
+    {"false_positive", Fault::kRoughTimes, [](Outcome& o) { o.speakers.hosts[1].frames = 1; }, "host-b took over, though host-a was well"},
+    {"unprotected_after_rough_times", Fault::kRoughTimes, [](Outcome& o) { o.statuses[0]->is_protected = false; }, "not protected again"},
     {"disk_of_a_boot", Fault::kGuestReboot, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
-    {"nothing_after_waking", Fault::kFreeze, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
+    {"nothing_after_waking", Fault::kDaemonStop, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
 };
 INSTANTIATE_TEST_SUITE_P(All, Shortcoming, testing::ValuesIn(kCases), [](const auto& one) { return std::string{one.param.name}; });
 
@@ -176,11 +195,11 @@ TEST(CheckPage, OnlyTheWholePageWithStatus200IsRight) {
 }
 
 TEST(Outcome, APartitionMayLeaveTheGuestWhereItIs) {
-  auto outcome = good(Fault::kPartition);
+  auto outcome = good(Fault::kLinksCut);
   outcome.statuses = {node("solo"), node("secondary")};
   outcome.speakers.changed_at.reset();
   EXPECT_THAT(shortcomings(outcome), testing::IsEmpty());
-  EXPECT_THAT(report_as_text(outcome), testing::HasSubstr("verdict: GOOD: partition: the guest goes on on host-a"));
+  EXPECT_THAT(report_as_text(outcome), testing::HasSubstr("verdict: GOOD: links-cut: the guest goes on on host-a"));
 }
 
 AcknowledgedReply reply(std::uint64_t id, std::int64_t received_ms) {
@@ -211,6 +230,14 @@ TEST(Outcome, WithoutAChangeOfHostsTheServiceIsBackAfterTheLongestSilence) {
   EXPECT_EQ(outcome.first_reply_after, at_ms(1300));
 }
 
+TEST(Outcome, WithoutASilenceTheServiceWasNeverAway) {
+  Outcome outcome;
+  outcome.fault_at = at_ms(1000);
+  const AcknowledgedReply replies[] = {reply(1, 990), reply(2, 1005), reply(3, 1010), reply(4, 1090)};
+  summarize_replies(outcome, acknowledgement_times(replies), at_ms(5000));
+  EXPECT_EQ(outcome.first_reply_after, at_ms(1005));
+}
+
 TEST(Outcome, AStartAfreshIsReportedAsWhatItIs) {
   auto outcome = good(Fault::kGuestPowerOff);
   outcome.ending->told[1] = "the guest powered off at noon";
@@ -227,8 +254,33 @@ TEST(Fault, EachHasItsName) {
     const auto fault = fault_of(name);
     ASSERT_TRUE(fault.has_value()) << name;
     EXPECT_EQ(name_of(*fault), name);
+    const auto text = describe(*fault, NodeId::kB);
+    EXPECT_THAT(text, testing::Not(testing::HasSubstr("{")));
+    EXPECT_FALSE(text.empty());
   }
   EXPECT_EQ(fault_of("bad luck"), std::nullopt);
+  EXPECT_EQ(fault_of(""), std::nullopt);
+  EXPECT_EQ(fault_of("nic"), Fault::kServiceNicGone);
+  EXPECT_EQ(fault_of("freeze"), Fault::kDaemonStop);
+  EXPECT_EQ(fault_of("partition"), Fault::kLinksCut);
+}
+
+TEST(Fault, WhatIsAMatterOfDetectionEndsInHow) {
+  std::size_t count = 0;
+  for (const auto& name : fault_names()) {
+    if (!detection_of(fault_of(name).value())) continue;
+    ++count;
+    EXPECT_THAT(name, testing::MatchesRegex(".*-(gone|eio|hang|blackhole|corrupt|slow|oops|stop|cut)$"));
+  }
+  EXPECT_GE(count, 12U);
+}
+
+TEST(Fault, AStruckSecondaryNeverGetsTheGuest) {
+  for (const auto& name : fault_names()) {
+    const Fault fault = fault_of(name).value();
+    EXPECT_NE(guest_then(fault, NodeId::kB), GuestThen::kMoves) << name;
+  }
+  EXPECT_EQ(guest_then(Fault::kStorageEio, NodeId::kA), GuestThen::kMoves);
 }
 
 TEST(Outcome, TheTimelineIsInOrderAndStartsAtTheFault) {

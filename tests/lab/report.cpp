@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "tests/lab/machines.h"
+
 namespace understudy::lab {
 
 namespace {
@@ -79,7 +81,16 @@ std::string ending_as_json(const Outcome& outcome) {
                      optional_ms(ending.started_at ? std::optional{ms_after_fault(outcome, *ending.started_at)} : std::nullopt));
 }
 
+std::string rough_as_text(const RoughRun& rough) {
+  return fmt::format(
+      "  rough times      {:.0f} s: {:.0f} % of the CPUs stolen, {} latency spikes, {} frames of the links lost\n"
+      "  meanwhile        {} acknowledged; the peer found unfit {} times, gone on alone {} times\n",
+      to_ms(rough.figures.lasted) / 1000, rough.figures.stolen_share * 100, rough.figures.spikes, rough.figures.frames_lost,
+      rough.acknowledged_meanwhile, rough.verdicts, rough.alone);
+}
+
 std::string verdict_when_good(const Outcome& outcome) {
+  if (outcome.fault == Fault::kRoughTimes) return "no host took another for failed: the guest stayed on host-a, and is protected";
   if (outcome.fault == Fault::kArbiterRestart)
     return "the arbiter came back with its record, and nobody had needed it: no role and no term changed, the guest ran on";
   if (starts_afresh(outcome.fault))
@@ -103,6 +114,7 @@ std::string report_as_text(const Outcome& outcome) {
                       outcome.log_records_checked);
   if (outcome.linux_guest) text += linux_as_text(*outcome.linux_guest);
   if (outcome.ending) text += ending_as_text(outcome);
+  if (outcome.rough) text += rough_as_text(*outcome.rough);
   if (outcome.arbiter)
     text += fmt::format("  without arbiter  {} acknowledged in {:.0f} ms\n  on its record    {}\n", outcome.arbiter->acknowledged_meanwhile,
                         ms_after_fault(outcome, outcome.arbiter->back_at), outcome.arbiter->record_after);

@@ -271,6 +271,21 @@ void Host::carry_out(const action::PersistOrders& action) {
       options_.bug == Bug::kOrdersNotStored, input::OrdersPersisted{action.order});
 }
 
+void Host::carry_out(const action::FencePeer& action) {
+  timer(engine_.random.between(ms(20), ms(300)), [this, term = action.term] {
+    if (engine_.random.chance(0.3)) return feed(input::PeerFenced{term, false, "simulated: the agent fails"});
+    if (engine_.random.chance(0.3) && peer_->up() && !peer_->frozen()) {
+      peer_->feed(input::Poisoned{term});
+      return feed(input::PeerFenced{term, true, "simulated: it took the pill"});
+    }
+    if (peer_->up()) {
+      peer_->kill();
+      engine_.after(engine_.random.between(ms(200), ms(2000)), [peer = peer_] { peer->start(); });
+    }
+    feed(input::PeerFenced{term, true, "simulated"});
+  });
+}
+
 void Host::carry_out(const action::SendHeartbeat& action) {
   network_.send(place_, peer_place_, [peer = peer_, heartbeat = action.heartbeat] {
     peer->receive([peer, heartbeat] {

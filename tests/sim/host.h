@@ -75,6 +75,7 @@ class Host {
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::PersistEnd& action) { stored_end_ = action.ended; }
   void carry_out(const action::PersistOrders& action);
+  void carry_out(const action::FencePeer& action);
   void carry_out(const action::AnnounceAddress&) {}
   void carry_out(const action::TakeOver& action) {
     if (action.start) oracle_.operator_starts();

@@ -85,6 +85,11 @@ class Run {
       config.hold_down = {};  // the next fault may sit where the guest has just moved to, and the service is to go on all the same
       return config;
     }
+    if (options_.scenario == Scenario::kChaos && random.chance(0.3)) {
+      config.fencing = random.chance(0.6) ? Fencing::kRequired : Fencing::kAlongside;
+      config.fence_retry = random.between(ms(50), ms(500));
+    }
+    if (random.chance(0.2)) config.self_fence_after = random.between(ms(0), ms(1000));
     // Safety must not hang on thresholds: wild ones, too.
     if (random.chance(0.5)) {
       config.takeover_after = random.between(ms(60), ms(900));

@@ -157,6 +157,49 @@ TEST(Config, APairMayHaveNoThirdPlace) {
   EXPECT_FALSE(parse_config(replaced(kWitnessTable, "[manual]\nautomatic = true"), "b.toml"));
 }
 
+TEST(Config, FencingAndWatchdogAreReadWithCare) {
+  const auto with = [](const std::string& tables) {
+    return parse_config(replaced(kWitnessTable, std::string{kWitnessTable} + "\n" + tables), "b.toml");
+  };
+  const auto none = with("");
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->fencing.agent.empty());
+  EXPECT_FALSE(none->watchdog);
+  const auto all = with(R"([fencing]
+agent = ["/usr/sbin/fence_ipmilan", "--verbose"]
+options = ["ip=10.0.0.9", "username=admin"]
+required = true
+timeout_s = 30
+self_fence_after_ms = 5000
+[watchdog]
+device = "/dev/watchdog"
+timeout_s = 15)");
+  ASSERT_TRUE(all) << all.error().text();
+  EXPECT_EQ(all->fencing.agent, (std::vector<std::string>{"/usr/sbin/fence_ipmilan", "--verbose"}));
+  EXPECT_EQ(all->fencing.options.size(), 2U);
+  EXPECT_TRUE(all->fencing.required);
+  EXPECT_EQ(all->fencing.timeout, std::chrono::seconds{30});
+  EXPECT_EQ(all->fencing.self_fence_after, std::chrono::seconds{5});
+  EXPECT_EQ(all->watchdog->timeout, std::chrono::seconds{15});
+  const struct {
+    const char* tables;
+    const char* says;
+  } wrong[] = {
+      {"[fencing]\nrequired = true", "[fencing] required: expected a fence agent or a shared disk"},
+      {"[fencing]\nagent = [\"fence_ipmilan\"]", "expected a program by its whole path"},
+      {"[fencing]\nagent = [\"/a\"]\noptions = [\"ip\"]", "expected strings like"},
+      {"[fencing]\nagent = [\"/a\"]\noptions = [\"action=on\"]", "without the action"},
+      {"[fencing]\nself_fence_after_ms = 5", "a whole number from 100"},
+      {"[watchdog]\ntimeout_s = 15", "[watchdog] device: expected a string"},
+      {"[watchdog]\ndevice = \"/dev/watchdog\"\ntimeout_s = 1", "a whole number from 2"},
+  };
+  for (const auto& one : wrong) {
+    const auto config = with(one.tables);
+    ASSERT_FALSE(config) << one.tables;
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(one.says));
+  }
+}
+
 TEST(Config, TheGuestMayHaveAHome) {
   EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.home);
   EXPECT_EQ(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"a\""), "b.toml")->pair.home, NodeId::kA);

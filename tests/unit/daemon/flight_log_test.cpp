@@ -148,7 +148,7 @@ TEST(Events, AreOneLineEach) {
               testing::MatchesRegex("2026-11-2[0-9] [0-9:]+\\.001  warning  solo       term 3     detected: node a is silent\n"));
   EXPECT_EQ(event_as_json(one),
             "{\"serial\":9,\"time\":\"2026-11-24T15:00:00.001000Z\",\"term\":3,\"role\":\"solo\",\"severity\":\"warning\","
-            "\"kind\":\"detected\",\"text\":\"node a is silent\"}\n");
+            "\"kind\":\"detected\",\"text\":\"node a is silent\",\"monotonicNs\":1000000}\n");
 }
 
 }  // namespace

@@ -210,6 +210,25 @@ TEST(NodeSolo, ARestartedPeerHasLostItsImage) {
   EXPECT_EQ(bench.ever<action::StartSession>()->peer.incarnation, Incarnation{303});
 }
 
+// A session that broke because of the peer's sick disk does not come back: replies are not to wait as long as for one that might.
+TEST(NodeSolo, ASickPeerWithoutASessionIsNotWaitedForLong) {
+  for (const Health health : {Health::kFailed, Health::kDegraded}) {
+    NodeBench bench;
+    bench.become_protected();
+    bench.saying.evidence = {{.path = ProbePath::kStorage, .health = health, .age = {}, .text = "EIO"}};
+    bench.run(600);
+    EXPECT_FALSE(bench.ever<action::Propose>()) << "its session is up: replies do not wait";
+    bench.feed(input::SessionBroken{"the secondary's disk fails"});
+    bench.run(200);
+    EXPECT_FALSE(bench.ever<action::Propose>()) << "for a moment it may come back";
+    bench.run(200);
+    ASSERT_EQ(bench.ever<action::Propose>().has_value(), health == Health::kFailed);
+    if (health != Health::kFailed) continue;
+    EXPECT_EQ(bench.proposal.kind, ProposalKind::kSolo);
+    EXPECT_THAT(bench.status().why, HasSubstr("no session with the peer comes up, and its storage failed: EIO"));
+  }
+}
+
 TEST(NodeSolo, ABrokenSessionIsFirstStartedAgain) {
   NodeBench bench;
   bench.become_protected();
