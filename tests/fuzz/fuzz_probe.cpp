@@ -15,7 +15,7 @@ namespace {
 
 void read_record(std::string_view text) {
   ProbeRecord record{};
-  std::memcpy(record.data(), text.data(), std::min(text.size(), record.size()));
+  if (!text.empty()) std::memcpy(record.data(), text.data(), std::min(text.size(), record.size()));
   const auto report = decode_probe(record);
   if (!report) return;
   const auto again = decode_probe(encode_probe(*report));

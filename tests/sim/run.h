@@ -236,7 +236,8 @@ class Run {
       case 14:
         if (random().chance(0.6)) return;
         victim.power_off();
-        if (random().chance(0.5)) later(random().between(ms(0), ms(60)), [this, &victim] { fault(victim, random().below(6)); });
+        // The narrow moment is before the epoch in which it ended is acknowledged: look for it.
+        if (random().chance(0.8)) later(random().between(ms(0), ms(40)), [this, &victim] { fault(victim, random().below(6)); });
         // The operator asks both: who may, does.
         return later(random().between(ms(200), ms(3000)), [this] { start_again(a_, b_); });
       case 15:
