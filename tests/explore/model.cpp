@@ -121,7 +121,8 @@ void Model::add_own(const World& world, std::vector<Choice>& out) const {
     if (world.path[host] != 0) out.push_back({Choice::kPathMended, host});
     if (!affords(world, Cost::kCommand)) continue;
     for (const CommandKind command : bounds_.commands) {
-      const bool of_a_holder = command == CommandKind::kSwitchover || command == CommandKind::kUnprotect || command == CommandKind::kProtect;
+      const bool of_a_holder =
+          command == CommandKind::kSwitchover || command == CommandKind::kUnprotect || command == CommandKind::kProtect;
       if (of_a_holder ? runs : command != CommandKind::kTakeover || process.image_whole != 0)
         out.push_back({Choice::kCommand, host, static_cast<std::uint8_t>(command)});
     }
