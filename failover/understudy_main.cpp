@@ -15,6 +15,7 @@
 #include "failover/daemon/explain.h"
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/status.h"
+#include "failover/pair_command.h"
 
 namespace understudy {
 namespace {
@@ -34,6 +35,8 @@ constexpr const char* kAbout =
     "  understudy start                start a guest again that powered off or crashed\n"
     "  understudy console              where the guest runs: its serial console on this terminal; leave it with Ctrl-]\n"
     "  understudy power-button         where the guest runs: ask it to shut itself down, as its power button does\n"
+    "  understudy keygen FILE          make this host's key\n"
+    "  understudy pair                 on both hosts: exchange the keys' public halves, with a code that you compare\n"
     "  understudy balloon [MIB]        where the guest runs: how much memory it gives back; with MIB, ask it for so much\n\n"
     "A takeover asks the witness for the next term, so two hosts never run the guest; what clients were told is never lost by it.\n";
 
@@ -157,6 +160,32 @@ int examine(const std::string& config_file, bool json) {
   return count(Grade::kBad) == 0 ? 0 : 1;
 }
 
+int make_key(const std::string& file, bool only_show) {
+  if (only_show) {
+    const auto key = load_secret_key(file);
+    if (!key) return fail(key.error());
+    print(key->public_key().text() + "\n");
+    return 0;
+  }
+  const auto made = make_key_file(file);
+  if (!made) return fail(made.error());
+  std::fprintf(stderr, "%s holds this host's secret key; this is its public key:\n", file.c_str());
+  print(made->text() + "\n");
+  return 0;
+}
+
+int pair(PairOptions options, unsigned timeout_s) {
+  const MonotonicClock clock;
+  options.timeout = std::chrono::seconds{timeout_s};
+  options.listening = [](const std::string& endpoint) { std::fprintf(stderr, "waiting for the other host at %s\n", endpoint.c_str()); };
+  const auto same_code = [&](const std::string& code, Instant give_up) { return ask_for_same_code(STDIN_FILENO, code, give_up, clock); };
+  const auto peer = exchange_keys(options, same_code, clock);
+  if (!peer) return fail(peer.error());
+  std::fprintf(stderr, "for [security] in this node's configuration:\n");
+  print("peer_key = \"" + peer->text() + "\"\n");
+  return 0;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{kAbout, "understudy"};
   app.set_version_flag("--version", std::string{UNDERSTUDY_VERSION});
@@ -207,10 +236,31 @@ int run(int argc, char** argv) {
       "looks this host over for what its node needs, before or while it runs, and says what to mend; exit status 1 when something is bad");
   doctor->add_option("--config", config_file, "the node's TOML file")->required();
   doctor->add_flag("--json", json, "JSON, for scripts");
+  std::string key_file;
+  bool only_show = false;
+  CLI::App* const keygen = app.add_subcommand(
+      "keygen",
+      "makes a secret key in a new file that only its owner can read ([security] key), and prints its public key for the other side");
+  keygen->add_option("FILE", key_file, "such as /etc/understudy/node.key")->required();
+  keygen->add_flag("--show", only_show, "print the public key of a file that is there");
+  PairOptions pair_options;
+  unsigned pair_timeout_s = 300;
+  CLI::App* const pairing = app.add_subcommand(
+      "pair",
+      "exchanges public keys with the other host, where it runs as well, and prints the line for [security]: both show a code, and you "
+      "say whether the codes are equal\n\n"
+      "  host-a: understudy pair --key /etc/understudy/node.key --listen tcp://10.77.1.1:7009\n"
+      "  host-b: understudy pair --key /etc/understudy/node.key --connect tcp://10.77.1.1:7009");
+  pairing->add_option("--key", pair_options.key_file, "this host's secret key")->required();
+  auto* const listen_option = pairing->add_option("--listen", pair_options.listen, "on one host: where it waits for the other");
+  pairing->add_option("--connect", pair_options.connect, "on the other: where that one waits")->excludes(listen_option);
+  pairing->add_option("--timeout", pair_timeout_s, "seconds for all of it")->check(CLI::Range(1, 3600))->capture_default_str();
   for (CLI::App* const sub : {status, switchover, takeover, start, power_button, attach, balloon, events, explained}) sub->fallthrough();
 
   CLI11_PARSE(app, argc, argv);
   if (status->parsed()) return watch ? watch_status(socket, json) : show_status(socket, json);
+  if (keygen->parsed()) return make_key(key_file, only_show);
+  if (pairing->parsed()) return pair(std::move(pair_options), pair_timeout_s);
   if (doctor->parsed()) return examine(config_file, json);
   if (events->parsed()) return show_events(socket, state, json, follow, last);
   if (explained->parsed()) return replayed ? show_replay(socket, state, json) : show_explanation(socket, state, json);

@@ -30,7 +30,7 @@ struct MachineConfig {
   std::string kernel_path;                    // an ELF (vmlinux) or a boot image (bzImage); read by boot() alone
   std::string initrd_path;                    // empty: none; read by boot() alone
   std::optional<BootProtocol> boot_protocol;  // nullopt: the 64-bit protocol, or PVH where the file has no usable 64-bit entry
-  std::string command_line;  // boot() adds kernel_help()
+  std::string command_line;                   // boot() adds kernel_help()
   // boot() adds " virtio_mmio.device=4K@0x<base>:<gsi>" for each virtio device, in order: net devices, then disks. A kernel without ACPI
   // finds its devices by them alone; one with ACPI finds each by its tables first, and refuses it the second time.
   bool virtio_on_command_line = true;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "failover/daemon/restart_policy.h"
+#include "failover/daemon/security.h"
 #include "failover/daemon/timing.h"
 #include "failover/etcd_store.h"
 #include "net/base/addresses.h"
@@ -62,6 +63,8 @@ struct DaemonConfig {
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
+  SecurityConfig security;
+  ControlConfig control;
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;
@@ -73,6 +76,7 @@ struct DaemonConfig {
 
 // `name` stands in the errors. kInvalid: "node-a.toml:12: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string".
 Result<DaemonConfig> parse_config(std::string_view text, std::string_view name);
+// Reads the node's key file, too.
 Result<DaemonConfig> load_config(const std::filesystem::path& path);
 
 // The PairId that a pair's name stands for: equal wherever the name is.

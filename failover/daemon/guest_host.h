@@ -31,6 +31,7 @@ struct GuestNumbers {
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
+  LinkNumbers link;  // replication's
 };
 
 // Of the guest's memory: what it is asked to give back, and what it says it did.

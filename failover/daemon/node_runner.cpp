@@ -19,7 +19,8 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       timeline_{dependencies.timeline},
       node_{std::move(node_config)},
       flight_{dependencies.flight},
-      console_{loop_, guest_.console()} {
+      console_{loop_, guest_.console()},
+      heartbeat_numbers_{std::move(dependencies.heartbeat_numbers)} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
   heartbeats_.on_message([this](Message message) { receive(message); });
   heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
@@ -90,14 +91,22 @@ void NodeRunner::show_role() {
 void NodeRunner::receive(const Message& message) {
   auto decoded = decode(message, config_.pair.id);
   if (!decoded) {
+    ++malformed_;
     log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
     return;
   }
   auto heartbeat = decode_heartbeat(*decoded);
   if (!heartbeat) {
+    ++malformed_;
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
     return;
   }
+  // For the count alone: the node drops it by itself.
+  if (heartbeat->sender.incarnation == heard_ && heartbeat->sequence <= heard_sequence_)
+    ++repeated_;
+  else
+    heard_sequence_ = heartbeat->sequence;
+  heard_ = heartbeat->sender.incarnation;
   feed(input::HeartbeatReceived{std::move(*heartbeat)});
 }
 
@@ -339,6 +348,10 @@ Status NodeRunner::status() const {
                          .completed = disk.evidence.completed,
                          .errors = disk.evidence.errors,
                          .last_error = disk.evidence.last_error});
+  out.insecure = config_.security.insecure;
+  out.links = heartbeat_numbers_();
+  out.links.add(LinkNumbers{.malformed = malformed_, .stale = repeated_});
+  out.links.add(guest.link);
   for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
   return out;
 }

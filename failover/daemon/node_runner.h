@@ -29,6 +29,7 @@ class NodeRunner {
     const DaemonConfig& config;  // outlives the runner, as do all of these
     EventLoop& loop;
     Link& heartbeats;
+    std::function<LinkNumbers()> heartbeat_numbers = [] { return LinkNumbers{}; };  // of their link
     Arbiter& arbiter;
     StoreThread& store;
     GuestHost& guest;
@@ -92,6 +93,11 @@ class NodeRunner {
   Instant disks_due_{};
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
+  const std::function<LinkNumbers()> heartbeat_numbers_;
+  std::uint64_t malformed_ = 0;  // heartbeats that no decoder took
+  std::uint64_t repeated_ = 0;   // heartbeats not newer than one that came before
+  Incarnation heard_{};          // of the latest heartbeat
+  std::uint64_t heard_sequence_ = 0;
   std::string arbiter_trouble_;                                       // why the latest question to the arbiter has no answer
   std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end

@@ -76,6 +76,8 @@ struct Status {
   arbiterAnswers @20 :Bool;    # the latest question to it was answered
   incarnation @21 :Text;       # of this node, a number of 64 bits; for `understudyd arbiter seed`
   promise @22 :UInt64;         # this node acks no term below; a seed is above every term and promise
+  links @23 :Links;
+  control @24 :Control;
 
   struct Moment {
     name @0 :Text;
@@ -103,6 +105,19 @@ struct Status {
     path @0 :Text;
     health @1 :Text;
     text @2 :Text;
+  }
+  struct Links {               # what did not come through, since the start
+    insecure @0 :Bool;         # by configuration: without keys
+    refused @1 :UInt64;        # connections
+    lastRefused @2 :Text;      # the latest: from where, and why
+    strangers @3 :UInt64;      # messages in another name than the peer's
+    oversized @4 :UInt64;      # messages of too many or too large frames
+    malformed @5 :UInt64;      # messages that no decoder took
+    stale @6 :UInt64;          # messages of an older term, session or incarnation, and repeated heartbeats
+  }
+  struct Control {             # of the control socket
+    refused @0 :UInt64;        # requests of users who may not
+    lastRefused @1 :Text;
   }
   struct Disk {                # as the host serves it
     id @0 :Text;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "failover/daemon/link_numbers.h"
 #include "failover/daemon/operator.capnp.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -48,6 +49,8 @@ struct Status {
   EpochNumbers last;
   std::vector<Probe> probes;
   std::vector<Disk> disks;
+  bool insecure = false;
+  LinkNumbers links;
 };
 
 void write_status(const Status& status, schema::Status::Builder out);

@@ -69,6 +69,11 @@ Result<std::vector<std::string>> TomlSection::required_texts(std::string_view ke
   return texts;
 }
 
+Result<std::vector<std::string>> TomlSection::optional_texts(std::string_view key, std::size_t most) {
+  if (find(key) == nullptr) return std::vector<std::string>{};
+  return required_texts(key, most);
+}
+
 Result<std::optional<std::int64_t>> TomlSection::whole_number(std::string_view key, std::int64_t low, std::int64_t high) {
   const toml::node* const node = find(key);
   if (node == nullptr) return std::optional<std::int64_t>{};

@@ -51,8 +51,9 @@ Result<void> LabArbiter::launch(bool first) {
   std::string name = "understudyd on witness";
   std::vector<std::string> command;
   if (options_.kind == ArbiterKind::kWitness) {
-    command = {(options_.programs / "understudyd").string(), "witness", "--listen", kWitnessEndpoint, "--store",
-               (options_.folder / "witness-store").string()};
+    command = {(options_.programs / "understudyd").string(), "witness", "--listen",           kWitnessEndpoint, "--store",
+               (options_.folder / "witness-store").string(), "--key",   options_.key.string()};
+    for (const auto& key : options_.admitted) command.insert(command.end(), {"--allow", key});
     if (first) command.emplace_back("--new");
   } else {
     name = "etcd on witness";

@@ -25,6 +25,9 @@ class LabArbiter {
     std::filesystem::path programs;  // holds understudyd
     std::filesystem::path folder;    // for its data and log
     unsigned slowness = 1;
+    // Of a witness: the file of its secret key, and whom it admits.
+    std::filesystem::path key{};
+    std::vector<std::string> admitted{};
   };
   // The table of a node's configuration that names it.
   static std::string configuration(const Options& options);

@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/lab/lab_keys.h"
+
 namespace understudy::lab {
 namespace {
 
@@ -55,11 +57,16 @@ class LabArbiterTest : public testing::TestWithParam<std::string> {
                 .programs = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path(),
                 .folder = std::filesystem::path{folder} / ("arbiter-" + GetParam())};
     std::filesystem::create_directories(options_.folder);
+    const bool has_witness = options_.kind == ArbiterKind::kWitness;
+    ASSERT_TRUE(keys_.write(options_.folder));
+    options_.key = options_.folder / "witness.key";
+    options_.admitted = {keys_.of(NodeId::kA).public_key().text(), keys_.of(NodeId::kB).public_key().text()};
     config_ = options_.folder / "node.toml";
-    std::ofstream{config_} << kRest << LabArbiter::configuration(options_);
+    std::ofstream{config_} << kRest << LabArbiter::configuration(options_) << keys_.configuration(options_.folder, NodeId::kA, has_witness);
   }
 
   const MonotonicClock clock_;
+  const LabKeys keys_;
   LabArbiter::Options options_;
   std::filesystem::path config_;
 };

@@ -30,6 +30,7 @@ Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options opti
       return Error{ErrorCode::kNotFound, fmt::format("{} is not in {}: run deploy/setup", program, options.programs.string())};
   }
   std::unique_ptr<LabPair> pair{new LabPair{clock, std::move(options)}};
+  US_TRY(pair->keys_.write(pair->options_.folder));
   US_TRY(pair->write_files());
   const auto& folder = pair->options_.folder;
   US_ASSIGN(pair->arbiter_, LabArbiter::start(clock, pair->arbiter_options(), folder / "host-a.toml"));
@@ -50,7 +51,12 @@ Result<std::unique_ptr<Child>> LabPair::start_daemon(const std::string& host, st
 }
 
 LabArbiter::Options LabPair::arbiter_options() const {
-  return {.kind = options_.arbiter, .programs = options_.programs, .folder = options_.folder, .slowness = options_.slowness};
+  return {.kind = options_.arbiter,
+          .programs = options_.programs,
+          .folder = options_.folder,
+          .slowness = options_.slowness,
+          .key = options_.folder / "witness.key",
+          .admitted = {keys_.of(NodeId::kA).public_key().text(), keys_.of(NodeId::kB).public_key().text()}};
 }
 
 std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
@@ -102,6 +108,7 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += LabArbiter::configuration(arbiter_options());
+  text += keys_.configuration(options_.folder, id, options_.arbiter == ArbiterKind::kWitness);
   if (options_.slowness > 1) {
     const Timing usual;
     text += "[timing]\n";

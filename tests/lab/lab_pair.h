@@ -15,6 +15,7 @@
 #include "tests/lab/child.h"
 #include "tests/lab/guest_service.h"
 #include "tests/lab/lab_arbiter.h"
+#include "tests/lab/lab_keys.h"
 #include "tests/lab/node_status.h"
 
 namespace understudy::lab {
@@ -72,6 +73,7 @@ class LabPair {
 
   const Clock& clock_;
   const Options options_;
+  LabKeys keys_;
   std::unique_ptr<LabArbiter> arbiter_;
   std::array<std::unique_ptr<Child>, 2> nodes_;
 };

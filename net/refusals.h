@@ -1,0 +1,19 @@
+// What was kept out of one or several sockets, since the start.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace understudy {
+
+struct Refusals {
+  std::uint64_t count = 0;
+  std::string last;  // "10.77.1.9: its key rq:rM>... is not pinned"; empty: none
+
+  void add(const Refusals& other) {
+    count += other.count;
+    if (!other.last.empty()) last = other.last;
+  }
+};
+
+}  // namespace understudy
