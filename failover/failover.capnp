@@ -21,6 +21,25 @@ struct Heartbeat {
   refusal @12 :Text;
   evidence @13 :List(Evidence);
   guest @14 :Text;
+  hold @15 :Hold;          # null: there never was one
+  holdEndsInNs @16 :Int64 = -1;
+  wantsNoPeer @17 :Bool;
+}
+
+# An operator's word: node_io.h says what each field means.
+struct Hold {
+  revision @0 :UInt64;
+  held @1 :Bool;
+  sinceNs @2 :UInt64;
+  untilNs @3 :UInt64;
+  by @4 :Text;
+  reason @5 :Text;
+}
+
+# In a node's store, not on the wire.
+struct StandingOrders {
+  hold @0 :Hold;
+  fenced @1 :Text;
 }
 
 struct Handover {

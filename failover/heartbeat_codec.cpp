@@ -1,6 +1,7 @@
 #include "failover/heartbeat_codec.h"
 
 #include "failover/failover.capnp.h"
+#include "failover/orders_codec.h"
 #include "net/payload.h"
 
 namespace understudy {
@@ -11,13 +12,6 @@ constexpr std::size_t kMaxGuestBytes = 600;
 constexpr Duration kMaxAge = std::chrono::hours{24};
 
 capnp::Text::Reader text_of(const std::string& text) { return {text.c_str(), text.size()}; }
-
-std::string clean(capnp::Text::Reader text, std::size_t max_bytes = kMaxTextBytes) {
-  std::string out{text.cStr(), std::min(text.size(), max_bytes)};
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return out;
-}
 
 Error corrupt(const std::string& what) { return {ErrorCode::kCorrupt, what}; }
 
@@ -37,12 +31,12 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
   out.committed = {Term{in.getCommittedTerm()}, Epoch{in.getCommittedEpoch()}};
   out.eligible_peer = Incarnation{in.getEligiblePeer()};
   out.guest_stopped = in.getGuestStopped();
-  out.guest = clean(in.getGuest(), kMaxGuestBytes);
+  out.guest = clean_text(in.getGuest(), kMaxGuestBytes);
   if (in.hasHandover()) {
     const auto handover = in.getHandover();
     out.handover = HandoverOffer{Term{handover.getTerm()}, {Term{handover.getFinalTerm()}, Epoch{handover.getFinalEpoch()}}};
   }
-  out.refusal = clean(in.getRefusal());
+  out.refusal = clean_text(in.getRefusal(), kMaxTextBytes);
   if (in.getEvidence().size() > 64) return corrupt(std::to_string(in.getEvidence().size()) + " pieces of evidence, expected at most 64");
   std::array<bool, kProbePathCount> seen{};
   for (const auto evidence : in.getEvidence()) {
@@ -52,9 +46,15 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
     if (age < Duration{} || age > kMaxAge) return corrupt("evidence of an age of " + std::to_string(age.count()) + " ns");
     if (evidence.getPath() >= kProbePathCount) continue;  // a later version's probe
     if (std::exchange(seen[evidence.getPath()], true)) return corrupt("two pieces of evidence for one path");
-    out.evidence.push_back(
-        {static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age, clean(evidence.getText())});
+    out.evidence.push_back({static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age,
+                            clean_text(evidence.getText(), kMaxTextBytes)});
   }
+  if (in.hasHold()) {
+    US_ASSIGN(out.hold, read_hold(in.getHold()));
+  }
+  if (in.getHoldEndsInNs() >= 0) out.hold_ends_in = Duration{in.getHoldEndsInNs()};
+  if (out.hold_ends_in > kMaxHoldLength) return corrupt("a hold that ends in " + std::to_string(in.getHoldEndsInNs()) + " ns");
+  out.wants_no_peer = in.getWantsNoPeer();
   return out;
 }
 
@@ -81,6 +81,9 @@ Message encode_heartbeat(PairId pair, const Heartbeat& heartbeat) {
       handover.setFinalEpoch(heartbeat.handover->final_epoch.epoch.raw());
     }
     out.setRefusal(text_of(heartbeat.refusal));
+    if (heartbeat.hold.revision != 0) write_hold(heartbeat.hold, out.initHold());
+    if (heartbeat.hold_ends_in) out.setHoldEndsInNs(std::clamp(*heartbeat.hold_ends_in, Duration{}, kMaxHoldLength).count());
+    out.setWantsNoPeer(heartbeat.wants_no_peer);
     auto evidence = out.initEvidence(static_cast<unsigned>(heartbeat.evidence.size()));
     for (unsigned i = 0; i < evidence.size(); ++i) {
       const PathEvidence& path = heartbeat.evidence[i];

@@ -4,64 +4,6 @@
 
 namespace understudy {
 
-const char* name_of(Role role) {
-  switch (role) {
-    case Role::kStarting:
-      return "starting";
-    case Role::kPrimary:
-      return "primary";
-    case Role::kSecondary:
-      return "secondary";
-    case Role::kSolo:
-      return "solo";
-    case Role::kFenced:
-      return "fenced";
-  }
-  return "unknown";
-}
-
-const char* name_of(GateMode mode) {
-  switch (mode) {
-    case GateMode::kMute:
-      return "mute";
-    case GateMode::kHold:
-      return "hold";
-    case GateMode::kPair:
-      return "pair";
-    case GateMode::kSolo:
-      return "solo";
-  }
-  return "unknown";
-}
-
-const char* name_of(CommandKind kind) {
-  switch (kind) {
-    case CommandKind::kSwitchover:
-      return "switchover";
-    case CommandKind::kTakeover:
-      return "takeover";
-    case CommandKind::kStart:
-      return "start";
-  }
-  return "unknown command";
-}
-
-const char* action::name_of(Milestone milestone) {
-  switch (milestone) {
-    case Milestone::kDetected:
-      return "detected";
-    case Milestone::kArbiterReached:
-      return "arbiter reached";
-    case Milestone::kPromised:
-      return "promised";
-    case Milestone::kGranted:
-      return "granted";
-    case Milestone::kTermStored:
-      return "term stored";
-  }
-  return "unknown";
-}
-
 Node::Node(NodeConfig config) : config_{std::move(config)} {}
 
 std::vector<Action> Node::step(Instant now, const Input& input) {
@@ -84,6 +26,8 @@ void Node::on(const input::Started& in) {
   promise_ = in.promise;
   committed_ = in.committed;
   ended_ = stored_end_ = in.ended;
+  orders_ = in.orders;
+  if (orders_.hold.held && in.hold_ends_in) hold_ends_at_ = now_ + *in.hold_ends_in;
   has_history_ = in.term != Term{} || in.promise != Term{} || in.committed != EpochPosition{};
   started_at_ = now_;
   why_ = "asks the arbiter for the pair's record";
@@ -95,6 +39,7 @@ void Node::on(const input::HeartbeatReceived& in) {
   const PeerView::Reception reception = peer_.receive(in.heartbeat, self_, now_);
   if (reception == PeerView::Reception::kDropped) return;
   const Heartbeat& peer = peer_.last();
+  hear_hold();
   if (!peer.guest.empty() && peer.guest != told) note(Severity::kWarning, "the peer tells of its guest", {{"what", peer.guest}});
   if (reception == PeerView::Reception::kNewIncarnation) {
     note(Severity::kInfo, "peer seen", {{"peer_role", name_of(peer.role)}, {"incarnation", std::to_string(peer.sender.incarnation.raw())}});
@@ -234,6 +179,21 @@ void Node::on(const input::Command& in) {
       return command_takeover(in.id);
     case CommandKind::kStart:
       return command_start(in.id);
+    case CommandKind::kHold:
+    case CommandKind::kRelease:
+      return command_hold(in);
+    case CommandKind::kFailback:
+      return command_failback(in.id);
+    case CommandKind::kUnprotect:
+      return command_unprotect(in);
+    case CommandKind::kProtect:
+      return command_protect(in.id);
+    case CommandKind::kFence:
+      return command_fence(in);
+    case CommandKind::kUnfence:
+      return command_unfence(in.id);
+    case CommandKind::kGrant:
+      return command_grant(in.id);
   }
 }
 
@@ -265,8 +225,7 @@ void Node::confirmed() {
 void Node::superseded(const std::string& why, Term term, bool eligible) {
   // The guest stands at an epoch that the new primary started from: the image is whole.
   const bool image_kept = config_.switchover_keeps_image && guest_ == Guest::kPaused && eligible;
-  if (handover_) answer(handover_->command, handover_->offer.has_value(), why);
-  handover_.reset();
+  if (handover_) handover_over(handover_->offer.has_value(), why);
   if (!image_kept) return fence(why);
   follow(term);
   become_secondary(why, true);
@@ -296,13 +255,15 @@ void Node::fence(std::string why, bool may_rejoin) {
   role_ = Role::kFenced;
   why_ = std::move(why);
   sync_gate();
-  if (guest_ != Guest::kNone) emit(action::StopGuest{why_});
+  if (guest_ != Guest::kNone) {
+    machine_spent_ = true;
+    emit(action::StopGuest{why_});
+  }
   forget_guest();
   if (session_.started) emit(action::StopSession{});
   if (was_secondary) emit(action::RefuseSessions{});
-  if (handover_) answer(handover_->command, false, why_);
+  if (handover_) handover_over(false, why_);
   if (command_) answer(command_->id, false, why_);
-  handover_.reset();
   command_.reset();
   session_ = {};
   image_whole_ = false;
@@ -319,6 +280,7 @@ void Node::fence(std::string why, bool may_rejoin) {
 void Node::answer(CommandId id, bool ok, std::string sentence) { emit(action::CommandResult{id, ok, std::move(sentence)}); }
 
 void Node::evaluate() {
+  evaluate_orders();
   switch (role_) {
     case Role::kStarting:
       evaluate_starting();
@@ -341,6 +303,7 @@ void Node::evaluate() {
     store_failed_.reset();
     if (promising_ > promise_) emit(action::PersistPromise{promising_});
     if (storing_term_ > stored_term_) emit(action::PersistTerm{storing_term_});
+    if (orders_asked_ > orders_stored_) emit(action::PersistOrders{orders_asked_, orders_});
   }
   ask_when_due();
   sync_gate();
@@ -383,6 +346,9 @@ void Node::beat() {
   if (handover_) beat.handover = handover_->offer;
   beat.refusal = refusal_;
   beat.evidence = own_evidence();
+  beat.hold = orders_.hold;
+  if (hold_ends_at_) beat.hold_ends_in = std::max(*hold_ends_at_ - now_, Duration{});
+  beat.wants_no_peer = runs_guest() && wants_no_peer_;
   peer_.note_sent(beat.sequence, now_);
   emit(action::SendHeartbeat{std::move(beat)});
 }
@@ -448,12 +414,19 @@ NodeStatus Node::status() const {
   status.guest_note = runs_guest() ? told_of_guest() : peer_.known() ? peer_.last().guest : "";
   status.why = why_;
   status.committed = committed_;
+  status.since_commit = now_ - (runs_guest() ? acked_at_ : progress_at_);
   status.gate = gate_.mode;
   status.peer_silence = now_ - peer_.alive_at();
   status.verdict_on_self = verdict_on_self();
+  status.hold = orders_.hold;
+  if (hold_ends_at_) status.hold_ends_in = std::max(*hold_ends_at_ - now_, Duration{});
+  status.peer_knows_hold = peer_knows_hold();
+  status.fenced_by_order = orders_.fenced;
+  status.wants_no_peer = runs_guest() ? wants_no_peer_ : peer_.known() && peer_.last().wants_no_peer;
   if (!peer_.known()) return status;
   status.peer_heard = status.peer_silence <= config_.takeover_after;
   status.peer_role = peer_.last().role;
+  status.peer_image_whole = peer_.last().image_whole;
   status.peer_incarnation = peer_.incarnation();
   status.peer_term = peer_.last().term;
   status.verdict_on_peer = verdict_on_peer();

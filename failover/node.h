@@ -42,7 +42,12 @@ struct NodeConfig {
   // new primary goes solo and the old one rejoins empty.
   bool switchover_keeps_image = false;
   Duration broken_again_within = std::chrono::minutes{10};  // KVM gave up on the other host, and now here: not the host's fault
-  std::optional<Duration> rejoin_after;                     // a fenced node starts over so long after; nullopt: an operator restarts it
+  std::optional<NodeId> home;                               // where the guest belongs while both nodes are well; nullopt: anywhere
+  // No third place: the arbiter's record is this node's own, so it can't say what the other one was granted. Nothing that could make both
+  // nodes holders is asked for then but on an operator's word (kGrant).
+  bool manual = false;
+  Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
+  std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
 
 // Everything an operator asks of a node's decisions. The daemon adds numbers of session, gate and machine.
@@ -62,10 +67,17 @@ struct NodeStatus {
   bool end_settled = false;     // and nobody can revive it any more, whatever fails
   std::string guest_note;       // what else there is to tell of the guest, here or at the peer
   std::string why;              // one sentence: the reason for the role, or what the node waits for
+  Hold hold;                    // as far as this node knows
+  std::optional<Duration> hold_ends_in;
+  bool peer_knows_hold = false;  // it says the same
+  bool wants_no_peer = false;    // the holder runs alone by an operator's order, here or at the peer
+  std::string fenced_by_order;   // not empty: an operator keeps this node from running the guest
   EpochPosition committed;
   GateMode gate = GateMode::kMute;
 
+  Duration since_commit{};  // holder: since the peer's latest ack; secondary: since its latest committed epoch
   bool peer_heard = false;  // a fresh heartbeat within takeover_after
+  bool peer_image_whole = false;
   Role peer_role = Role::kStarting;
   Incarnation peer_incarnation;
   Term peer_term;
@@ -124,6 +136,16 @@ class Node {
     AskId from;
     std::uint64_t heartbeat_from = 0;
     friend void transfer(auto& archive, Confirmation& x) { archive(x.from, x.heartbeat_from); }
+  };
+  // An order of an operator's that is being carried out; one at a time. A hold or release waits for the store and the peer, a fence for the
+  // handover and then the store, an unprotect for solo.
+  struct PendingOrder {
+    CommandId id{};
+    CommandKind kind = CommandKind::kHold;
+    std::uint64_t stored_by = 0;  // the order to the store that holds it; 0: none yet. kGrant: the term that is to be left behind
+    Instant deadline{};
+    std::string by{};
+    friend void transfer(auto& archive, PendingOrder& x) { archive(x.id, x.kind, x.stored_by, x.deadline, x.by); }
   };
   struct PendingCommand {  // a takeover, as secondary; a start, also as holder
     CommandId id;
@@ -196,6 +218,8 @@ class Node {
   void abandon_handover(const std::string& reason);
   void on(const input::HandoverFinished& in);
   void on(const input::HandoverFailed& in);
+  std::string reason_not_to_switch_over() const;
+  void begin_handover(CommandId command);
   void command_switchover(CommandId id);
   void start_session(std::optional<EpochPosition> base);
   void stop_session();
@@ -217,9 +241,33 @@ class Node {
   void command_start(CommandId id);
   std::string told_of_guest() const;
 
+  // node_orders.cpp: what an operator orders for longer than a moment
+  void on(const input::OrdersPersisted& in);
+  void command_hold(const input::Command& in);
+  void command_failback(CommandId id);
+  void command_unprotect(const input::Command& in);
+  void command_protect(CommandId id);
+  void command_fence(const input::Command& in);
+  void command_unfence(CommandId id);
+  void command_grant(CommandId id);
+  bool may_ask_alone() const;
+  bool operator_granted() const { return ordering_ && ordering_->kind == CommandKind::kGrant; }
+  std::string reason_not_to_fence() const;
+  void set_hold(Hold hold, std::optional<Duration> ends_in);
+  void hear_hold();
+  void evaluate_orders();
+  void evaluate_fence();
+  void order_done(bool ok, std::string sentence);
+  void persist_orders();
+  void handover_over(bool ok, const std::string& sentence);
+  bool peer_knows_hold() const;
+  // Whether anything but an operator may make the other node this pair's holder.
+  bool moves_by_itself() const { return !orders_.hold.held && !config_.manual; }
+
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
   void consider_handover();
+  std::string reason_not_to_take_over() const;
   void command_takeover(CommandId id);
   std::optional<std::string> reason_to_take_over();
   void begin_candidacy(Goal goal, const std::string& why);
@@ -320,6 +368,16 @@ class Node {
   Epoch open_epoch_;
   action::SetGate gate_;  // as last ordered
   std::optional<Handover> handover_;
+
+  // What operators ordered.
+  StandingOrders orders_;
+  std::optional<Instant> hold_ends_at_;
+  std::uint64_t orders_asked_ = 0;  // of the store
+  std::uint64_t orders_stored_ = 0;
+  std::optional<PendingOrder> ordering_;
+  bool wants_no_peer_ = false;  // holder
+  bool machine_spent_ = false;  // a guest ran in this process and was stopped: no image can be held in it any more
+  bool joins_again_ = false;    // was fenced by an order, and no more
 };
 
 }  // namespace understudy

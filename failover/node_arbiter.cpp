@@ -74,7 +74,7 @@ void Node::ask() {
   ask_at_ = now_ + config_.arbiter_retry;
   if (!unanswered_since_) unanswered_since_ = now_;
   // When the reason for a takeover is gone, it is no longer urged; but whether it was granted must still be learnt.
-  const bool urged = !taking_over() || goal_ == Goal::kSwitchover || command_ || reason_to_take_over();
+  const bool urged = !taking_over() || goal_ == Goal::kSwitchover || command_ || (moves_by_itself() && reason_to_take_over());
   if (proposal_ && urged) {
     emit(action::Propose{AskId{++asks_ * 2 + 1}, *proposal_});
   } else {
@@ -131,6 +131,7 @@ void Node::go_on_reading(const ArbiterRecord& record) {
   if (!taking_over() || stage_ == Stage::kProposing) return;
   if (!eligible_by(record)) return candidacy_failed("not eligible: the arbiter's record is " + describe(record));
   if (!ended_.empty() && !(command_ && command_->start)) return candidacy_failed(ended_);
+  if (goal_ == Goal::kTakeover && !command_ && !moves_by_itself()) return candidacy_failed("an operator holds the pair");
   if (stage_ == Stage::kReading) mark(action::Milestone::kArbiterReached);
   promising_ = std::max({after(record.term), promising_, promise_});
   if (promise_ >= promising_) {
@@ -181,6 +182,8 @@ void Node::learn(const ArbiterRecord& record) {
 
 // The first record seen since this process started.
 void Node::begin(const ArbiterRecord& record) {
+  if (record.holder == self_ && joins_again_)
+    return fence("the arbiter's record is " + describe(record) + ", but no guest runs here: restart this daemon", true);
   if (record.holder == self_) return apply_later(record);
   if (record.holder.node != config_.node) return become_secondary("the peer holds " + describe(record));
   if (record.eligible.size() > 1) return become_secondary("this node's image was lost in a restart; the peer may take over");
@@ -241,7 +244,9 @@ void Node::apply() {
   role_ = record.mode == PairMode::kPair ? Role::kPrimary : Role::kSolo;
   note(Severity::kInfo, "acts in a new term", {{"role", name_of(role_)}, {"was", name_of(was)}});
   if (was == Role::kPrimary || was == Role::kSolo) {
-    why_ = role_ == Role::kPrimary ? "the peer is eligible to take over" : "runs alone: the peer is not eligible";
+    why_ = role_ == Role::kPrimary ? "the peer is eligible to take over"
+           : wants_no_peer_        ? "runs alone, as an operator wants it: `understudy protect` takes the peer back"
+                                   : "runs alone: the peer is not eligible";
     // Solo strikes the peer: only a new session makes it whole again in the arbiter's eyes.
     if (role_ == Role::kSolo) {
       stop_session();

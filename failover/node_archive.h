@@ -29,7 +29,7 @@ struct ArchivedEnum<GateMode> {
 };
 template <>
 struct ArchivedEnum<CommandKind> {
-  static constexpr CommandKind kLast = CommandKind::kStart;
+  static constexpr CommandKind kLast = CommandKind::kGrant;
 };
 template <>
 struct ArchivedEnum<ProbePath> {
@@ -57,17 +57,21 @@ void transfer(auto& archive, EpochPosition& x) { archive(x.term, x.epoch); }
 void transfer(auto& archive, HandoverOffer& x) { archive(x.term, x.final_epoch); }
 void transfer(auto& archive, PathEvidence& x) { archive(x.path, x.health, x.age, x.text); }
 void transfer(auto& archive, ProbeReport& x) { archive(x.path, x.health, x.started_at, x.completed_at, x.text); }
+void transfer(auto& archive, Hold& x) { archive(x.revision, x.held, x.since_ns, x.until_ns, x.by, x.reason); }
+void transfer(auto& archive, StandingOrders& x) { archive(x.hold, x.fenced); }
 void transfer(auto& archive, Heartbeat& x) {
   archive(x.sender, x.sequence, x.echo_incarnation, x.echo_sequence, x.role, x.term, x.promise, x.has_history, x.image_whole, x.committed,
-          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence);
+          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence, x.hold, x.hold_ends_in, x.wants_no_peer);
 }
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
           x.evidence_max_age, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
-          x.broken_again_within, x.rejoin_after);
+          x.broken_again_within, x.home, x.manual, x.order_patience, x.rejoin_after);
 }
 
-void transfer(auto& archive, input::Started& x) { archive(x.self, x.term, x.promise, x.committed, x.ended); }
+void transfer(auto& archive, input::Started& x) {
+  archive(x.self, x.term, x.promise, x.committed, x.ended, x.orders, x.hold_ends_in);
+}
 void transfer(auto&, input::Tick&) {}
 void transfer(auto& archive, input::HeartbeatReceived& x) { archive(x.heartbeat); }
 void transfer(auto& archive, input::PeerConnection& x) { archive(x.connected); }
@@ -82,6 +86,7 @@ void transfer(auto& archive, input::ArbiterAnswered& x) { archive(x.ask, x.answe
 void transfer(auto& archive, input::ArbiterFailed& x) { archive(x.ask, x.reason); }
 void transfer(auto& archive, input::PromisePersisted& x) { archive(x.promise); }
 void transfer(auto& archive, input::TermPersisted& x) { archive(x.term); }
+void transfer(auto& archive, input::OrdersPersisted& x) { archive(x.order); }
 void transfer(auto& archive, input::StoreFailed& x) { archive(x.reason); }
 void transfer(auto& archive, input::GateSet& x) { archive(x.order, x.open_epoch); }
 void transfer(auto& archive, input::GuestRunning& x) { archive(x.term); }
@@ -89,7 +94,7 @@ void transfer(auto& archive, input::GuestFailed& x) { archive(x.term, x.reason);
 void transfer(auto& archive, input::HandoverFinished& x) { archive(x.final_epoch); }
 void transfer(auto& archive, input::HandoverFailed& x) { archive(x.reason); }
 void transfer(auto& archive, input::LoopGap& x) { archive(x.length); }
-void transfer(auto& archive, input::Command& x) { archive(x.id, x.kind); }
+void transfer(auto& archive, input::Command& x) { archive(x.id, x.kind, x.by, x.reason, x.now_ns, x.length); }
 void transfer(auto& archive, input::GuestStopped& x) { archive(x.ended); }
 void transfer(auto& archive, input::GuestBroken& x) { archive(x.reason); }
 void transfer(auto& archive, input::GuestNoted& x) { archive(x.text); }
@@ -99,6 +104,7 @@ void transfer(auto& archive, action::Propose& x) { archive(x.ask, x.proposal); }
 void transfer(auto& archive, action::PersistPromise& x) { archive(x.promise); }
 void transfer(auto& archive, action::PersistTerm& x) { archive(x.term); }
 void transfer(auto& archive, action::PersistEnd& x) { archive(x.ended); }
+void transfer(auto& archive, action::PersistOrders& x) { archive(x.order, x.orders); }
 void transfer(auto& archive, action::SendHeartbeat& x) { archive(x.heartbeat); }
 void transfer(auto& archive, action::BootGuest& x) { archive(x.term); }
 void transfer(auto& archive, action::TakeOver& x) { archive(x.term, x.start); }

@@ -50,11 +50,11 @@ void Node::evaluate_end() {
 }
 
 // An instruction that this KVM can't carry out may be its own fault or its host's: the peer goes on from the last epoch, which contradicts
-// nobody. Where that happened before, not long ago, or no peer has the image, it is treated as the guest's own crash.
+// nobody. Where that happened before, not long ago, or no peer has the image, or the pair is held, it is treated as the guest's own crash.
 void Node::evaluate_broken() {
   if (!broken_) return;
   const bool again = took_over_broken_at_ && now_ - *took_over_broken_at_ < config_.broken_again_within;
-  if (role_ == Role::kPrimary && !again && !peer_lost_its_image()) {
+  if (role_ == Role::kPrimary && !again && !peer_lost_its_image() && moves_by_itself()) {
     why_ = "waits for the peer to take over: KVM gave up on the guest here (" + *broken_ + "); `understudy start` boots it here";
     return;
   }
@@ -88,6 +88,7 @@ void Node::forget_guest() {
   guest_note_.clear();
   broken_.reset();
   restarting_ = false;
+  wants_no_peer_ = false;
 }
 
 void Node::command_start(CommandId id) {
@@ -106,6 +107,7 @@ void Node::command_start(CommandId id) {
   }
   if (role_ != Role::kSecondary) return refuse(std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_));
   if (!image_whole_) return refuse("this node holds no whole image of the guest");
+  if (config_.manual) return refuse("this pair has no arbiter that knows whether the other node runs; start the guest there");
   if (ended_.empty()) return refuse("the guest is not over; `understudy takeover` takes it over");
   const bool holder_lives = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after &&
                             (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo);

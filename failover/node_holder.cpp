@@ -4,6 +4,7 @@
 namespace understudy {
 
 void Node::evaluate_starting() {
+  if (!orders_.fenced.empty()) return fence(orders_.fenced, false);
   if (applying_ || goal_ == Goal::kBootstrap) return;
   if (no_record_) {
     if (!config_.starts_as_primary) return become_secondary("a new pair: waits for the primary");
@@ -56,8 +57,10 @@ bool Node::peer_lost_its_image() const { return peer_.known() && peer_.incarnati
 
 std::string Node::reason_to_drop_peer() const {
   if (handover_ && handover_->offer) return "";
+  if (wants_no_peer_) return "an operator wants it to run alone";
   if (peer_lost_its_image()) return "the peer restarted and lost its image";
   if (now_ - contact_at() > config_.solo_after) return "the peer is silent";
+  if (peer_.known() && peer_.last().role == Role::kFenced) return "the peer is fenced";
   if (!session_.up && now_ - session_down_at_ > config_.stalled_after) return "no session with the peer comes up";
   return "";
 }
@@ -82,6 +85,10 @@ void Node::evaluate_primary() {
                     : ", and this host's own probes are not proven healthy since");
     return;
   }
+  if (!may_ask_alone()) {
+    why_ = "holds output: " + drop + "; without an arbiter only an operator can say that the other node does not run: `understudy grant`";
+    return;
+  }
   why_ = "holds output: " + drop + "; asks to go on alone";
   mark(action::Milestone::kDetected, drop);
   pursue(Goal::kSolo, peer_.known() ? peer_.last().promise : Term{});
@@ -97,8 +104,12 @@ void Node::evaluate_whole_pair() {
   // if this host is sick the peer is right.
   const bool contested = promised_since_ && now_ - *promised_since_ >= config_.solo_after;
   const bool unsettled = guest_ == Guest::kPaused && !handover_;
-  if ((contested || unsettled) && goal_ == Goal::kNone && now_ >= recheck_at_ && verdict_on_self().condition != Condition::kFailed)
-    return pursue(Goal::kRenew, peer_.known() ? peer_.last().promise : Term{});
+  const bool asks = (contested || unsettled) && goal_ == Goal::kNone && now_ >= recheck_at_;
+  if (asks && config_.manual && !operator_granted()) {
+    why_ = "waits: the other node may have been granted the guest; if it does not run it, `understudy grant`";
+    return;
+  }
+  if (asks && verdict_on_self().condition != Condition::kFailed) return pursue(Goal::kRenew, peer_.known() ? peer_.last().promise : Term{});
   if (session_.started || promised_more || now_ < session_at_ || !peer_.known() || peer_.last().role != Role::kSecondary) return;
   // Right after a break a session catches up. Later it could only send everything, and overwrite the one image that may take over: that
   // must wait for solo.
@@ -107,7 +118,7 @@ void Node::evaluate_whole_pair() {
 
 void Node::evaluate_solo() {
   const bool peer_fresh = peer_.known() && now_ - peer_.alive_at() <= config_.stalled_after;
-  if (session_.started && (!peer_fresh || peer_.incarnation() != session_.peer.incarnation)) stop_session();
+  if (session_.started && (wants_no_peer_ || !peer_fresh || peer_.incarnation() != session_.peer.incarnation)) stop_session();
   if (protecting_ == Protecting::kAsked && !session_.started) {
     // Re-protection was asked and not answered, and the peer is gone: it may be granted yet, so this term's solo output is no longer safe.
     // A new term settles it either way.
@@ -115,9 +126,10 @@ void Node::evaluate_solo() {
     return;
   }
   if (protecting_ != Protecting::kNo && !session_.started) protecting_ = Protecting::kNo;
-  if (!peer_fresh || peer_.last().role != Role::kSecondary) return;
-  if (peer_.last().promise > term_) {
-    if (goal_ == Goal::kNone && now_ >= recheck_at_) pursue(Goal::kRenew, peer_.last().promise);
+  if (wants_no_peer_ || !peer_fresh || peer_.last().role != Role::kSecondary) return;
+  // Without an arbiter the other node's own record may be at a higher term, of which nothing came.
+  if (const Term above = std::max(peer_.last().promise, config_.manual ? peer_.last().term : Term{}); above > term_) {
+    if (goal_ == Goal::kNone && now_ >= recheck_at_) pursue(Goal::kRenew, above);
     return;
   }
   if (!session_.started && now_ >= session_at_) start_session(std::nullopt);
@@ -151,16 +163,24 @@ void Node::session_over() {
   session_at_ = now_ + config_.session_retry;
 }
 
-void Node::command_switchover(CommandId id) {
-  const auto refuse = [&](const std::string& why) { answer(id, false, "switchover refused: " + why); };
-  if (role_ != Role::kPrimary) return refuse(std::string{"this node is "} + name_of(role_) + "; ask the protected primary");
-  if (handover_) return refuse("another one is under way");
-  if (guest_ == Guest::kStopped) return refuse(told_of_guest());
+std::string Node::reason_not_to_switch_over() const {
+  if (role_ != Role::kPrimary) return std::string{"this node is "} + name_of(role_) + "; ask the protected primary";
+  if (handover_) return "another one is under way";
+  if (guest_ == Guest::kStopped) return told_of_guest();
   if (guest_ != Guest::kRunning || goal_ != Goal::kNone || applying_ || confirmation_ || !reason_to_drop_peer().empty() || !session_.whole)
-    return refuse("the pair is not protected now");
-  if (!peer_.last().image_whole || peer_.last().role != Role::kSecondary) return refuse("the peer does not hold a whole image");
-  if (const Verdict peer = verdict_on_peer(); peer.condition == Condition::kFailed) return refuse("at the peer, " + peer.text);
-  handover_ = Handover{.command = id, .deadline = now_ + config_.handover_deadline};
+    return "the pair is not protected now";
+  if (!peer_.last().image_whole || peer_.last().role != Role::kSecondary) return "the peer does not hold a whole image";
+  if (const Verdict peer = verdict_on_peer(); peer.condition == Condition::kFailed) return "at the peer, " + peer.text;
+  return "";
+}
+
+void Node::command_switchover(CommandId id) {
+  if (const std::string reason = reason_not_to_switch_over(); !reason.empty()) return answer(id, false, "switchover refused: " + reason);
+  begin_handover(id);
+}
+
+void Node::begin_handover(CommandId command) {
+  handover_ = Handover{.command = command, .deadline = now_ + config_.handover_deadline};
   pursue(Goal::kRead);
 }
 
@@ -187,8 +207,7 @@ void Node::evaluate_handover() {
 void Node::abandon_handover(const std::string& reason) {
   const bool offered = handover_->offer.has_value();
   const std::uint64_t offered_from = handover_->offered_from;
-  answer(handover_->command, false, "switchover failed, the guest goes on here: " + reason);
-  handover_.reset();
+  handover_over(false, "switchover failed, the guest goes on here: " + reason);
   beat_now_ = true;
   if (guest_ != Guest::kFinishing && guest_ != Guest::kPaused) return;
   // A peer that has promised may have been granted the guest: the record must say so or no before it runs on here (evaluate_whole_pair()

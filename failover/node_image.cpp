@@ -14,6 +14,7 @@ void Node::transfer_fields(Archive& archive) {
           goal_asked_from_, ask_at_, recheck_at_, applying_, store_again_at_, store_failed_, command_, confirmation_);
   archive(ended_, end_settled_, stored_end_, guest_note_, broken_, candidate_for_broken_, took_over_broken_at_, restarting_);
   archive(session_, session_at_, session_down_at_, protecting_, protecting_peer_, open_epoch_, gate_, handover_);
+  archive(orders_, hold_ends_at_, orders_asked_, orders_stored_, ordering_, wants_no_peer_, machine_spent_, joins_again_);
 }
 
 std::vector<std::byte> Node::save() const {

@@ -50,6 +50,30 @@ struct HandoverOffer {
   friend bool operator==(const HandoverOffer&, const HandoverOffer&) = default;
 };
 
+// An operator's word that the pair does not move by itself (maintenance). Both nodes keep it, in their stores and in their heartbeats; of
+// two words the newer() one counts, on whichever node it was said.
+struct Hold {
+  std::uint64_t revision = 0;  // rises with each hold and release; 0: there never was one
+  bool held = false;           // false: released
+  std::uint64_t since_ns = 0;  // CLOCK_REALTIME where it was said: for people, and to order two words of one revision
+  std::uint64_t until_ns = 0;  // likewise: it ends by itself then; 0: it does not
+  std::string by;              // who said it, for a person
+  std::string reason;          // for a person; may be empty
+  friend bool operator==(const Hold&, const Hold&) = default;
+};
+// A total order, so that both nodes end with the same word. Of two that were said at once, a hold counts more than a release, and a longer
+// one more than a shorter.
+bool newer(const Hold& one, const Hold& other);
+// No pair lives to see so many.
+inline constexpr std::uint64_t kMaxHoldRevision = std::uint64_t{1} << 62;
+
+// What an operator ordered of this node for longer than its process lives.
+struct StandingOrders {
+  Hold hold;
+  std::string fenced;  // not empty: it is kept from running or holding the guest, and by whom
+  friend bool operator==(const StandingOrders&, const StandingOrders&) = default;
+};
+
 // Sent every NodeConfig::heartbeat_every and at each change. Wire form: failover.capnp, kind 32.
 struct Heartbeat {
   NodeIncarnation sender;
@@ -68,12 +92,23 @@ struct Heartbeat {
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
+  Hold hold;
+  std::optional<Duration> hold_ends_in;  // of a hold that ends by itself: so long after this was sent
+  bool wants_no_peer = false;            // a holder whose operator wants it to run alone
 };
 
 enum class CommandKind : std::uint8_t {
   kSwitchover,  // at the primary: hand over to the peer, both alive
   kTakeover,    // at the secondary: take over now
   kStart,       // start a guest again that ended by itself: at its holder, or at the secondary when the holder is gone
+  kHold,        // either node: neither moves the guest by itself from now on
+  kRelease,     // either node: ends a hold
+  kFailback,    // at the primary: a switchover to the node that is the guest's home
+  kUnprotect,   // at the holder: go on without a peer, by grant
+  kProtect,     // at the holder: take a peer again
+  kFence,       // this node must not run or hold the guest; a primary hands it over first
+  kUnfence,     // it joins the pair again
+  kGrant,       // without an arbiter: what this node waits for is granted, on the operator's word that the other one does not run
 };
 const char* name_of(CommandKind kind);           // as the operator's command is called
 using CommandId = StrongU64<struct CommandTag>;  // chosen by the daemon; its answer carries it
@@ -89,7 +124,9 @@ struct Started {
   Term term;
   Term promise;
   EpochPosition committed;
-  std::string ended{};  // how the guest ended, if it had; also from the store
+  std::string ended{};                     // how the guest ended, if it had; also from the store
+  StandingOrders orders{};                 // likewise
+  std::optional<Duration> hold_ends_in{};  // of a hold that ends by itself: so long from now
 };
 struct Tick {};  // every 10 ms or so
 struct HeartbeatReceived {
@@ -143,6 +180,9 @@ struct PromisePersisted {
 struct TermPersisted {
   Term term;
 };
+struct OrdersPersisted {
+  std::uint64_t order = 0;  // the action's
+};
 struct StoreFailed {  // a put failed or its deadline passed
   std::string reason;
 };
@@ -174,6 +214,11 @@ struct LoopGap {  // the node's own loop stood still for `length`: a stop or a l
 struct Command {
   CommandId id;
   CommandKind kind = CommandKind::kSwitchover;
+  std::string by{};      // who asks, for a person
+  std::string reason{};  // kHold, kFence: for a person
+  // kHold, kRelease: CLOCK_REALTIME, and how long the hold lasts; nullopt: until it is released.
+  std::uint64_t now_ns = 0;
+  std::optional<Duration> length{};
 };
 // The guest is over, by itself: powered off, or ended in a way after which it is not to be started again. Also answers action::TakeOver,
 // where the image is one of such a guest, and action::RecoverGuest.
@@ -192,9 +237,9 @@ struct GuestNoted {  // worth telling on both nodes, and no end: a panic, a rebo
 using Input =
     std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp, input::ImageOverwritten,
                  input::EpochCommitted, input::SessionActivity, input::SessionBroken, input::SessionRefused, input::Probed,
-                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::StoreFailed,
-                 input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished, input::HandoverFailed, input::LoopGap,
-                 input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
+                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::OrdersPersisted,
+                 input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished,
+                 input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
 
 // --------------------------------------------------------------------------------------------------------------- actions
 namespace action {
@@ -215,6 +260,10 @@ struct PersistTerm {  // -> TermPersisted, StoreFailed
 };
 struct PersistEnd {  // how the guest ended; empty: it lives. Not answered
   std::string ended;
+};
+struct PersistOrders {      // -> OrdersPersisted, StoreFailed
+  std::uint64_t order = 0;  // rises; the answer carries it
+  StandingOrders orders;
 };
 struct SendHeartbeat {
   Heartbeat heartbeat;
@@ -294,9 +343,9 @@ struct Timeline {
 }  // namespace action
 
 using Action = std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::PersistEnd,
-                            action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest, action::ResumeGuest,
-                            action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession, action::RaiseSessionTerm,
-                            action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate, action::AnnounceAddress,
-                            action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
+                            action::PersistOrders, action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest,
+                            action::ResumeGuest, action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession,
+                            action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
+                            action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
 
 }  // namespace understudy

@@ -14,7 +14,7 @@ void Node::evaluate_secondary() {
   }
   if (taking_over()) {
     // Nothing is promised or proposed yet: a primary that is well again keeps the guest.
-    const bool unfounded = goal_ == Goal::kTakeover ? !command_ && !reason_to_take_over() : !peer_.last().handover;
+    const bool unfounded = goal_ == Goal::kTakeover ? !command_ && !(moves_by_itself() && reason_to_take_over()) : !peer_.last().handover;
     if (stage_ == Stage::kReading && unfounded) drop_goal();
     return;
   }
@@ -23,6 +23,16 @@ void Node::evaluate_secondary() {
   if (!reason || now_ < recheck_at_) return;
   if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) {
     why_ = "does not take over although the primary is lost (" + *reason + "): here, " + self.text;
+    return;
+  }
+  if (config_.manual) {
+    why_ = "does not take over although the primary is lost (" + *reason +
+           "): without an arbiter only an operator can say that the other node does not run: `understudy grant`";
+    return;
+  }
+  if (!moves_by_itself()) {
+    why_ = "held by " + orders_.hold.by + ": does not take over although the primary is lost (" + *reason +
+           "); `understudy takeover` does, `understudy release` ends the hold";
     return;
   }
   // Known to be struck: the record is asked again now and then, quietly, since news of a re-protection may have been lost with the primary.
@@ -95,12 +105,19 @@ void Node::consider_handover() {
   begin_candidacy(Goal::kSwitchover, "switchover");
 }
 
+std::string Node::reason_not_to_take_over() const {
+  if (role_ != Role::kSecondary) return std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_);
+  if (!image_whole_) return "this node holds no whole image of the guest";
+  if (command_ || applying_) return "another one is under way";
+  if (!ended_.empty()) return ended_ + "; `understudy start` starts it again";
+  return "";
+}
+
 void Node::command_takeover(CommandId id) {
   const auto refuse = [&](const std::string& why) { answer(id, false, "takeover refused: " + why); };
-  if (role_ != Role::kSecondary) return refuse(std::string{"this node is "} + name_of(role_) + (why_.empty() ? "" : ": " + why_));
-  if (!image_whole_) return refuse("this node holds no whole image of the guest");
-  if (command_ || applying_) return refuse("another one is under way");
-  if (!ended_.empty()) return refuse(ended_ + "; `understudy start` starts it again");
+  if (const std::string reason = reason_not_to_take_over(); !reason.empty()) return refuse(reason);
+  if (config_.manual)
+    return refuse("this pair has no arbiter that knows whether the other node runs; make sure that it does not, then `understudy grant`");
   command_ = PendingCommand{id, now_ + config_.handover_deadline};
   if (!taking_over()) begin_candidacy(Goal::kTakeover, "an operator's command");
 }

@@ -121,6 +121,23 @@ void Node::visit_state(Visitor&& visit) const {
   visit(gate_.mode);
   visit(gate_.term);
   visit(gate_.peer);
+  visit(orders_.hold);
+  visit(hold_ends_at_.has_value());
+  if (hold_ends_at_) until(*hold_ends_at_);
+  visit(orders_.fenced.empty());
+  visit(orders_asked_);
+  visit(orders_stored_);
+  visit(ordering_.has_value());
+  if (ordering_) {
+    visit(ordering_->id);
+    visit(ordering_->kind);
+    visit(ordering_->stored_by);
+    until(ordering_->deadline);
+  }
+  visit(wants_no_peer_);
+  visit(machine_spent_);
+  visit(joins_again_);
+
   visit(handover_.has_value());
   if (!handover_) return;
   visit(handover_->command);

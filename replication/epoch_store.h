@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "net/base/ids.h"
 #include "net/base/result.h"
@@ -29,11 +31,12 @@ class EpochStore {
  public:
   virtual ~EpochStore() = default;
 
-  // Each put of the first four is on stable storage when it returns.
+  // Each put of the first five is on stable storage when it returns.
   virtual Result<void> put_identity(const NodeIdentity& identity) = 0;
-  virtual Result<void> put_term(Term term) = 0;                // the highest term this node acted in; never lowered
-  virtual Result<void> put_promise(Term promised) = 0;         // from then on never acks a lower term; never lowered
-  virtual Result<void> put_end(const std::string& ended) = 0;  // how the guest ended by itself; empty: it lives
+  virtual Result<void> put_term(Term term) = 0;                            // the highest term this node acted in; never lowered
+  virtual Result<void> put_promise(Term promised) = 0;                     // from then on never acks a lower term; never lowered
+  virtual Result<void> put_end(const std::string& ended) = 0;              // how the guest ended by itself; empty: it lives
+  virtual Result<void> put_orders(std::span<const std::byte> orders) = 0;  // an operator's, to this node: a message of the caller's
   // Not synced: at worst an older epoch is found after a crash.
   virtual Result<void> put_committed(CommittedEpoch committed) = 0;
 
@@ -43,6 +46,7 @@ class EpochStore {
   virtual Result<Term> promise() const = 0;
   virtual Result<CommittedEpoch> committed() const = 0;
   virtual Result<std::string> end() const = 0;
+  virtual Result<std::vector<std::byte>> orders() const = 0;
 };
 
 }  // namespace understudy

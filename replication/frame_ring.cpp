@@ -2,19 +2,37 @@
 
 #include <cstring>
 
+#include <sys/mman.h>
+
 #include "net/base/check.h"
 
 namespace understudy {
 
-FrameRing::FrameRing(std::size_t capacity_bytes, std::size_t capacity_frames) : block_(capacity_bytes), entries_(capacity_frames) {}
+namespace {
+
+// In huge pages, where the kernel has them to give: touching eight MiB of small ones takes longer than making a virtual machine.
+std::byte* touched_block(std::size_t capacity_bytes) {
+  constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+  const std::size_t rounded = (capacity_bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  auto* const block = static_cast<std::byte*>(std::aligned_alloc(kHugePageBytes, rounded));
+  US_CHECK(block != nullptr);
+  static_cast<void>(::madvise(block, rounded, MADV_HUGEPAGE));
+  std::memset(block, 0, capacity_bytes);
+  return block;
+}
+
+}  // namespace
+
+FrameRing::FrameRing(std::size_t capacity_bytes, std::size_t capacity_frames)
+    : capacity_bytes_{capacity_bytes}, block_{touched_block(capacity_bytes)}, entries_(capacity_frames) {}
 
 std::size_t FrameRing::place_for(std::size_t bytes) const {
-  if (count_ == 0) return bytes <= block_.size() ? 0 : kNoPlace;
+  if (count_ == 0) return bytes <= capacity_bytes_ ? 0 : kNoPlace;
   const std::size_t begin = entries_[first_].offset;
   const Entry& last = entries_[(first_ + count_ - 1) % entries_.size()];
   const std::size_t end = last.offset + last.length;
   if (last.offset >= begin) {  // one stretch: room behind it, or from the block's start
-    if (bytes <= block_.size() - end) return end;
+    if (bytes <= capacity_bytes_ - end) return end;
     return bytes <= begin ? 0 : kNoPlace;
   }
   return bytes <= begin - end ? end : kNoPlace;  // wrapped: room between its end and its begin
@@ -25,7 +43,7 @@ bool FrameRing::push(const FrameOffload& offload, std::span<const std::span<cons
   for (const auto piece : pieces) length += piece.size();
   if (length == 0 || !fits(length)) return false;
   const std::size_t offset = place_for(length);
-  std::byte* out = block_.data() + offset;
+  std::byte* out = block_.get() + offset;
   for (const auto piece : pieces) {
     if (piece.empty()) continue;
     std::memcpy(out, piece.data(), piece.size());

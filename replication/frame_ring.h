@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,7 +18,7 @@ namespace understudy {
 
 class FrameRing {
  public:
-  // Touches all its memory.
+  // Touches all its memory, so that no frame waits for a page.
   FrameRing(std::size_t capacity_bytes, std::size_t capacity_frames);
 
   // Copies a frame, given in pieces, to the back. False: no room.
@@ -29,7 +30,7 @@ class FrameRing {
   std::size_t bytes() const { return bytes_; }
 
   // The oldest frame; valid until it is popped.
-  std::span<const std::byte> front() const { return {block_.data() + entries_[first_].offset, entries_[first_].length}; }
+  std::span<const std::byte> front() const { return {block_.get() + entries_[first_].offset, entries_[first_].length}; }
   const FrameOffload& front_offload() const { return entries_[first_].offload; }
   Epoch front_epoch() const { return entries_[first_].epoch; }
   Instant front_at() const { return entries_[first_].at; }
@@ -48,7 +49,11 @@ class FrameRing {
   };
   std::size_t place_for(std::size_t bytes) const;
 
-  std::vector<std::byte> block_;
+  struct Freed {
+    void operator()(std::byte* bytes) const { std::free(bytes); }
+  };
+  std::size_t capacity_bytes_;
+  std::unique_ptr<std::byte[], Freed> block_;
   std::vector<Entry> entries_;
   std::size_t first_ = 0;  // index of the oldest entry
   std::size_t count_ = 0;

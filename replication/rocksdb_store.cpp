@@ -15,6 +15,7 @@ constexpr const char* kTermKey = "term";
 constexpr const char* kPromiseKey = "promise";
 constexpr const char* kCommittedKey = "committed";
 constexpr const char* kEndKey = "end";
+constexpr const char* kOrdersKey = "orders";
 
 std::string owner_text(PairId pair, NodeId node) { return "pair " + std::to_string(pair.raw()) + ", node " + name_of(node); }
 
@@ -45,6 +46,7 @@ Result<std::unique_ptr<RocksDbStore>> RocksDbStore::open(const std::filesystem::
   US_TRY(store->promise());
   US_TRY(store->committed());
   US_TRY(store->end());
+  US_TRY(store->orders());
   if (identity && (identity->pair != pair || identity->node != node))
     return Error{ErrorCode::kRefused, "open store " + path.string() + ": it is of " + owner_text(identity->pair, identity->node) +
                                           ", and this is " + owner_text(pair, node) + ": give each node its own directory"};
@@ -81,6 +83,8 @@ Result<void> RocksDbStore::put_end(const std::string& ended) {
                   Durability::kSynced);
 }
 
+Result<void> RocksDbStore::put_orders(std::span<const std::byte> orders) { return db_->put(kOrdersKey, orders, Durability::kSynced); }
+
 Result<void> RocksDbStore::put_committed(CommittedEpoch committed) {
   return db_->put(kCommittedKey, build_payload<schema::StoredCommit>([&](schema::StoredCommit::Builder out) {
                     out.setTerm(committed.term.raw());
@@ -103,6 +107,11 @@ Result<Term> RocksDbStore::promise() const { return read_term(*db_, kPromiseKey)
 Result<std::string> RocksDbStore::end() const {
   return read_record<schema::StoredEnd>(*db_, kEndKey, std::string{},
                                         [](schema::StoredEnd::Reader in) { return std::string{in.getEnded().cStr()}; });
+}
+
+Result<std::vector<std::byte>> RocksDbStore::orders() const {
+  US_ASSIGN(auto stored, db_->get(kOrdersKey));
+  return stored ? std::move(*stored) : std::vector<std::byte>{};
 }
 
 Result<CommittedEpoch> RocksDbStore::committed() const {

@@ -24,6 +24,7 @@ class RocksDbStore final : public EpochStore {
   Result<void> put_term(Term term) override;
   Result<void> put_promise(Term promised) override;
   Result<void> put_end(const std::string& ended) override;
+  Result<void> put_orders(std::span<const std::byte> orders) override;
   Result<void> put_committed(CommittedEpoch committed) override;
 
   Result<std::optional<NodeIdentity>> identity() const override;
@@ -31,6 +32,7 @@ class RocksDbStore final : public EpochStore {
   Result<Term> promise() const override;
   Result<CommittedEpoch> committed() const override;
   Result<std::string> end() const override;
+  Result<std::vector<std::byte>> orders() const override;
 
  private:
   RocksDbStore(std::unique_ptr<SmallDb> db, PairId pair, NodeId node);

@@ -1,7 +1,9 @@
 #include "failover/daemon/arbiter_choice.h"
 
 #include "failover/etcd_arbiter.h"
+#include "failover/manual_arbiter.h"
 #include "failover/witness_client.h"
+#include "failover/witness_store.h"
 
 namespace understudy {
 
@@ -9,7 +11,10 @@ namespace {
 constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
 }  // namespace
 
+std::filesystem::path manual_store(const DaemonConfig& config) { return config.state_dir / "record"; }
+
 std::string arbiter_name(const DaemonConfig& config) {
+  if (config.manual) return "none: operators grant";
   if (!config.etcd) return "the witness at " + config.witness;
   std::string endpoints;
   for (const auto& endpoint : config.etcd->endpoints) endpoints += (endpoints.empty() ? "" : ", ") + endpoint.text();
@@ -18,6 +23,11 @@ std::string arbiter_name(const DaemonConfig& config) {
 
 Result<std::unique_ptr<Arbiter>> make_arbiter(const DaemonConfig& config, EventLoop& loop, std::shared_ptr<ZmqContext> zmq,
                                               NodeIncarnation self) {
+  if (config.manual) {
+    US_ASSIGN(auto store, WitnessStore::open(manual_store(config), WitnessStore::Open::kNew));
+    US_ASSIGN(auto manual, ManualArbiter::create(loop, std::move(store), config.pair.id));
+    return std::unique_ptr<Arbiter>{std::move(manual)};
+  }
   if (config.etcd) {
     US_ASSIGN(auto store, EtcdStore::open(*config.etcd, config.pair.id, loop.clock()));
     return std::unique_ptr<Arbiter>{EtcdArbiter::create(loop, std::move(store))};

@@ -9,6 +9,7 @@
 #include "failover/daemon/on_loop.h"
 #include "failover/etcd_store.h"
 #include "failover/witness_client.h"
+#include "failover/witness_store.h"
 
 namespace understudy {
 
@@ -71,7 +72,20 @@ Result<ArbiterAnswer> ask_witness(const DaemonConfig& config, const EtcdStore::R
   return got;
 }
 
+// Where the node is its own arbiter, and does not run now.
+Result<ArbiterAnswer> ask_own_record(const DaemonConfig& config, const EtcdStore::Request& request) {
+  auto store = WitnessStore::open(manual_store(config), WitnessStore::Open::kExisting);
+  if (!store) return std::move(store.error()).within("this node's own record (its daemon must be stopped for that)");
+  US_ASSIGN(const auto pair, (*store)->load(config.pair.id));
+  const auto* const seed = std::get_if<WitnessSeed>(&request);
+  if (seed == nullptr) return answer_read(pair, (*store)->identity());
+  const WitnessDecision decision = decide_seed(pair, seed->term, seed->holder, (*store)->identity());
+  if (decision.changed) US_TRY((*store)->save(config.pair.id, *decision.changed));
+  return decision.answer;
+}
+
 Result<ArbiterAnswer> ask_arbiter(const DaemonConfig& config, const EtcdStore::Request& request, const Clock& clock) {
+  if (config.manual) return ask_own_record(config, request);
   if (!config.etcd) return ask_witness(config, request, clock);
   US_ASSIGN(const auto store, open_etcd(config, clock));
   return store->serve(request, clock.now());
@@ -86,6 +100,7 @@ Result<void> check_arbiter(const DaemonConfig& config) {
 }
 
 Result<std::string> set_up_arbiter(const DaemonConfig& config, EtcdSetUp how, const Clock& clock) {
+  if (config.manual) return Error{ErrorCode::kInvalid, "a pair without a third place needs no set-up: each node keeps its own record"};
   if (!config.etcd) return Error{ErrorCode::kInvalid, "the witness is set up where it runs: understudyd witness --new, or --replacement"};
   US_ASSIGN(const auto store, open_etcd(config, clock));
   US_ASSIGN(const auto identity, store->set_up(how));

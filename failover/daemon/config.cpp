@@ -30,6 +30,9 @@ Result<void> read_pair(TomlSection in, DaemonConfig::Pair& out) {
   if (role != "primary" && role != "secondary")
     return in.at("initial_role", fmt::format("expected \"primary\" or \"secondary\", found \"{}\"", role));
   out.initial_primary = role == "primary";
+  US_ASSIGN(const auto home, in.optional_text("home"));
+  if (home && *home != "a" && *home != "b") return in.at("home", fmt::format("expected \"a\" or \"b\", found \"{}\"", *home));
+  if (home) out.home = *home == "a" ? NodeId::kA : NodeId::kB;
   US_ASSIGN(out.alone, in.flag("alone", false));
   return in.nothing_else();
 }
@@ -244,8 +247,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair", "vm",       "net",     "disk",  "replication", "heartbeat", "witness",
-                                                "etcd", "security", "control", "state", "timing",      "log"};
+  static constexpr std::string_view kKnown[] = {"pair", "vm",     "net",      "disk",    "replication", "heartbeat", "witness",
+                                                "etcd", "manual", "security", "control", "state",       "timing",    "log"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -263,16 +266,22 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_TRY(read_link(std::move(heartbeat), config.heartbeat));
   US_ASSIGN(auto etcd, document.optional_table("etcd"));
   US_ASSIGN(auto witness, document.optional_table("witness"));
+  US_ASSIGN(auto manual, document.optional_table("manual"));
   if (etcd && witness) return etcd->at("beside [witness]", "a pair has one arbiter: expected one of the two");
-  if (!etcd && !witness) return Error{ErrorCode::kInvalid, fmt::format("{}: expected a table [witness] or [etcd], found neither", name)};
-  if (etcd) {
+  if (manual && (etcd || witness)) return manual->at("beside another arbiter", "a pair has one arbiter: expected one of them");
+  if (!etcd && !witness && !manual)
+    return Error{ErrorCode::kInvalid, fmt::format("{}: expected a table [witness], [etcd] or [manual], found none", name)};
+  if (manual) {
+    config.manual = true;
+    US_TRY(manual->nothing_else());
+  } else if (etcd) {
     US_TRY(read_etcd(std::move(*etcd), config.etcd.emplace()));
   } else {
     US_ASSIGN(config.witness, read_endpoint(*witness, "endpoint"));
     US_TRY(witness->nothing_else());
   }
   US_ASSIGN(auto security, document.optional_table("security"));
-  US_TRY(read_security(std::move(security), name, !config.etcd, config.security));
+  US_TRY(read_security(std::move(security), name, !config.witness.empty(), config.security));
   US_ASSIGN(auto control, document.optional_table("control"));
   if (control) US_TRY(read_control(std::move(*control), config.control));
   US_ASSIGN(auto state, document.table("state"));

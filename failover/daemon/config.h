@@ -38,6 +38,7 @@ struct DaemonConfig {
     PairId id;
     NodeId node = NodeId::kA;
     bool initial_primary = false;  // matters only for a pair that never ran
+    std::optional<NodeId> home{};  // where the guest belongs; equal on both nodes
     bool alone = false;            // a first start need not find the peer
   } pair;
   struct Vm {
@@ -63,6 +64,7 @@ struct DaemonConfig {
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
+  bool manual = false;             // no third place: operators grant
   SecurityConfig security;
   ControlConfig control;
   std::filesystem::path state_dir;

@@ -16,6 +16,7 @@
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/orders_codec.h"
 #include "net/base/log.h"
 #include "net/zmq_link.h"
 #include "replication/rocksdb_store.h"
@@ -73,6 +74,10 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(const auto committed, store->committed());
     started.committed = {committed.term, committed.epoch};
     US_ASSIGN(started.ended, store->end());
+    US_ASSIGN(const auto orders, store->orders());
+    US_ASSIGN(started.orders, decode_orders(orders));
+    if (const Hold& hold = started.orders.hold; hold.held && hold.until_ns != 0)
+      started.hold_ends_in = std::clamp(Duration{static_cast<std::int64_t>(hold.until_ns) - realtime_ns()}, Duration{}, kMaxHoldLength);
     // Before the pair's first term is asked for: once it is granted, a guest that can't be booted would leave the pair without any image.
     if (config_.pair.initial_primary && started.term == Term{}) US_TRY(check_bootable(config_.vm));
     US_TRY(store->put_identity({config_.pair.id, self.node, self.incarnation}));
@@ -118,6 +123,8 @@ class RunningDaemon final : public Daemon {
     node.stalled_after = config_.timing.stalled_after;
     node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
     node.switchover_keeps_image = true;
+    node.home = config_.pair.home;
+    node.manual = config_.manual;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
@@ -128,6 +135,7 @@ class RunningDaemon final : public Daemon {
                                                                           return numbers;
                                                                         },
                                                                     .arbiter = *arbiter_,
+                                                                    .manual = dynamic_cast<ManualArbiter*>(arbiter_.get()),
                                                                     .store = *store_,
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_,

@@ -313,6 +313,8 @@ class Examination {
   }
 
   void arbiter() {
+    if (config_.manual)
+      return warn("arbiter", "none: after a failure the guest waits for an operator's `understudy grant`", "a [witness] in a third place");
     if (config_.etcd) return etcd(*config_.etcd);
     const auto address = tcp_address(config_.witness);
     if (!address) return;

@@ -5,6 +5,7 @@
 #include "failover/daemon/arbiter_choice.h"
 #include "failover/daemon/log_setup.h"
 #include "failover/heartbeat_codec.h"
+#include "failover/orders_codec.h"
 #include "net/codec.h"
 
 namespace understudy {
@@ -14,6 +15,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       loop_{dependencies.loop},
       heartbeats_{dependencies.heartbeats},
       arbiter_{dependencies.arbiter},
+      manual_{dependencies.manual},
       store_{dependencies.store},
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
@@ -107,6 +109,7 @@ void NodeRunner::receive(const Message& message) {
   else
     heard_sequence_ = heartbeat->sequence;
   heard_ = heartbeat->sender.incarnation;
+  if (manual_) manual_->heard(*heartbeat);
   feed(input::HeartbeatReceived{std::move(*heartbeat)});
 }
 
@@ -150,6 +153,16 @@ void NodeRunner::carry_out(const action::PersistTerm& action) {
 
 void NodeRunner::carry_out(const action::PersistEnd& action) { store_.put_end(action.ended); }
 
+void NodeRunner::carry_out(const action::PersistOrders& action) {
+  store_.put_orders(encode_orders(action.orders), [this, alive = alive_, order = action.order](Result<void> put) {
+    if (!*alive) return;
+    if (put)
+      feed(input::OrdersPersisted{order});
+    else
+      feed(input::StoreFailed{put.error().text()});
+  });
+}
+
 void NodeRunner::carry_out(const action::SendHeartbeat& action) {
   // A link that is down or full loses it, as a network may: silence is what the peer is to see then.
   static_cast<void>(heartbeats_.send(encode_heartbeat(config_.pair.id, action.heartbeat)));
@@ -191,12 +204,47 @@ std::string not_here(NodeId self, const NodeStatus& node) {
   return is + "the guest does not run here";
 }
 
+// The node's own name for a command that its decisions are asked for.
+std::optional<CommandKind> decided_by_the_node(schema::OperatorRequest::Command command) {
+  using Asked = schema::OperatorRequest::Command;
+  switch (command) {
+    case Asked::SWITCHOVER:
+      return CommandKind::kSwitchover;
+    case Asked::TAKEOVER:
+      return CommandKind::kTakeover;
+    case Asked::START:
+      return CommandKind::kStart;
+    case Asked::HOLD:
+      return CommandKind::kHold;
+    case Asked::RELEASE:
+      return CommandKind::kRelease;
+    case Asked::FAILBACK:
+      return CommandKind::kFailback;
+    case Asked::UNPROTECT:
+      return CommandKind::kUnprotect;
+    case Asked::PROTECT:
+      return CommandKind::kProtect;
+    case Asked::FENCE:
+      return CommandKind::kFence;
+    case Asked::UNFENCE:
+      return CommandKind::kUnfence;
+    case Asked::GRANT:
+      return CommandKind::kGrant;
+    default:
+      return std::nullopt;
+  }
+}
+
 }  // namespace
 
 void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) {
   const auto command = call.command;
   if (command == schema::OperatorRequest::Command::STATUS) {
     answer({.ok = true, .sentence = "", .status = status()});
+    return;
+  }
+  if (command == schema::OperatorRequest::Command::PREFLIGHT) {
+    serve_preflight(std::move(answer));
     return;
   }
   if (command == schema::OperatorRequest::Command::EVENTS || command == schema::OperatorRequest::Command::FLIGHT) {
@@ -215,10 +263,7 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
       serve_power_button(std::move(answer));
     return;
   }
-  std::optional<CommandKind> kind;
-  if (command == schema::OperatorRequest::Command::SWITCHOVER) kind = CommandKind::kSwitchover;
-  if (command == schema::OperatorRequest::Command::TAKEOVER) kind = CommandKind::kTakeover;
-  if (command == schema::OperatorRequest::Command::START) kind = CommandKind::kStart;
+  const std::optional<CommandKind> kind = decided_by_the_node(command);
   if (!kind) {
     answer({.ok = false,
             .sentence = "this daemon does not know that command: install the same version of understudy and understudyd",
@@ -227,8 +272,13 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
   }
   const CommandId id{++last_command_};
   commands_.emplace(id, std::move(answer));
-  log(Severity::kInfo, "operator's command", {{"command", name_of(*kind)}});
-  feed(input::Command{id, *kind});
+  log(Severity::kInfo, "operator's command", {{"command", name_of(*kind)}, {"by", call.by}, {"reason", call.reason}});
+  feed(input::Command{.id = id,
+                      .kind = *kind,
+                      .by = call.by.empty() ? "an operator" : call.by,
+                      .reason = call.reason,
+                      .now_ns = static_cast<std::uint64_t>(realtime_ns()),
+                      .length = call.length});
 }
 
 void NodeRunner::serve_console(const OperatorCall& call, OperatorServer::Answer answer) {
@@ -296,6 +346,45 @@ void NodeRunner::serve_power_button(OperatorServer::Answer answer) {
 
 namespace {
 
+// From grant to running guest, in the latest takeover of this process.
+std::optional<Duration> measured_restore(const std::vector<Status::Moment>& moments) {
+  std::optional<std::int64_t> granted;
+  std::optional<Duration> took;
+  for (const Status::Moment& moment : moments) {
+    if (moment.name == name_of(action::Milestone::kTermStored)) granted = moment.monotonic_ns;
+    if (moment.name != "first-instruction" || !granted) continue;
+    took = Duration{moment.monotonic_ns - *granted};
+    granted.reset();
+  }
+  return took;
+}
+
+}  // namespace
+
+// The arbiter is asked now, beside whatever the node asks it.
+void NodeRunner::serve_preflight(OperatorServer::Answer answer) {
+  arbiter_.read([this, alive = alive_, answer = std::move(answer), asked_at = loop_.clock().now()](Result<ArbiterAnswer> got) {
+    if (!*alive) return;
+    PreflightFacts facts;
+    facts.self = config_.pair.node;
+    facts.node = node_.status();
+    facts.arbiter = arbiter_name(config_);
+    facts.detect = config_.timing.takeover_after;
+    facts.restore = measured_restore(timeline_.moments());
+    facts.waiting_frames = guest_.numbers().gate.depth_frames;
+    if (got) {
+      facts.arbiter_answered = loop_.clock().now() - asked_at;
+      facts.record = got->record;
+    } else {
+      facts.arbiter_trouble = got.error().text();
+    }
+    const Preflight preflight = judge_preflight(facts);
+    answer({.ok = preflight.answer == PreflightAnswer::kYes, .sentence = "", .status = status(), .preflight = preflight});
+  });
+}
+
+namespace {
+
 // The guest in one line: what it does here, and what there is to tell of it on either node.
 std::string describe_guest(const NodeStatus& node, const std::string& here) {
   if (!node.ended.empty()) {
@@ -338,6 +427,17 @@ Status NodeRunner::status() const {
   out.peer_verdict = fmt::format("{}, {}", verdict_text(node.verdict_on_peer), name_of(node.peer_role));
   out.guest = describe_guest(node, guest.guest);
   out.ended = node.ended;
+  if (node.hold.held)
+    out.hold = {.by = node.hold.by,
+                .reason = node.hold.reason,
+                .since_ns = static_cast<std::int64_t>(node.hold.since_ns),
+                .until_ns = static_cast<std::int64_t>(node.hold.until_ns),
+                .both_know = node.peer_knows_hold};
+  out.fenced_by_order = node.fenced_by_order;
+  out.wants_no_peer = node.wants_no_peer;
+  if (out.wants_no_peer && node.role == Role::kSecondary)
+    out.reason =
+        "not wanted: on the other host the guest runs alone, by an operator's order (`understudy protect` there takes this node back)";
   out.timeline = timeline_.moments();
   out.gate = guest.gate;
   out.last = guest.epochs;

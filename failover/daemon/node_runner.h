@@ -14,6 +14,7 @@
 #include "failover/daemon/operator_socket.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/manual_arbiter.h"
 #include "failover/node.h"
 #include "net/base/event_loop.h"
 #include "net/link.h"
@@ -31,6 +32,7 @@ class NodeRunner {
     Link& heartbeats;
     std::function<LinkNumbers()> heartbeat_numbers = [] { return LinkNumbers{}; };  // of their link
     Arbiter& arbiter;
+    ManualArbiter* manual = nullptr;  // the arbiter, where it is this node's own record
     StoreThread& store;
     GuestHost& guest;
     Timeline& timeline;
@@ -57,6 +59,7 @@ class NodeRunner {
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_power_button(OperatorServer::Answer answer);
+  void serve_preflight(OperatorServer::Answer answer);
   void serve_flight(const OperatorCall& call, OperatorServer::Answer answer);
 
   void carry_out(const action::ReadArbiter& action);
@@ -64,6 +67,7 @@ class NodeRunner {
   void carry_out(const action::PersistPromise& action);
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::PersistEnd& action);
+  void carry_out(const action::PersistOrders& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::Rejoin& action);
   void carry_out(const action::CommandResult& action);
@@ -80,6 +84,7 @@ class NodeRunner {
   EventLoop& loop_;
   Link& heartbeats_;
   Arbiter& arbiter_;
+  ManualArbiter* const manual_;
   StoreThread& store_;
   GuestHost& guest_;
   Timeline& timeline_;

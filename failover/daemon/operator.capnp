@@ -20,10 +20,22 @@ struct OperatorRequest {
     powerButton @6;             # asks the guest to power off
     events @7;                  # the flight recorder's, from a serial on, oldest first
     flight @8;                  # its oldest chunk from a serial on
+    hold @9;                    # neither node moves the guest by itself
+    release @10;
+    failback @11;
+    unprotect @12;
+    protect @13;
+    fence @14;
+    unfence @15;
+    preflight @16;              # would a takeover work now
+    grant @17;                  # without an arbiter: the operator's word that the other node does not run
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
   from @4 :UInt64;              # the first serial wanted of the flight recorder
+  by @5 :Text;                  # who asks, for a person
+  reason @6 :Text;              # hold, fence: for a person
+  forSeconds @7 :UInt64;        # hold: so long; 0: until it is released
 }
 
 # One step of an attached console: input for the guest, or, without any, output from a place on.
@@ -50,6 +62,7 @@ struct OperatorReply {
   status @3 :Status;    # always there; empty in a console's step
   console @4 :ConsoleReply;
   flight @5 :FlightReply;
+  preflight @6 :Preflight;
 }
 
 struct Status {
@@ -76,8 +89,20 @@ struct Status {
   arbiterAnswers @20 :Bool;    # the latest question to it was answered
   incarnation @21 :Text;       # of this node, a number of 64 bits; for `understudyd arbiter seed`
   promise @22 :UInt64;         # this node acks no term below; a seed is above every term and promise
-  links @23 :Links;
-  control @24 :Control;
+  hold @23 :Hold;
+  fencedByOrder @24 :Text;     # not empty: an operator keeps this node out, and who
+  wantsNoPeer @25 :Bool;       # the guest runs alone by an operator's order
+  links @26 :Links;
+  control @27 :Control;
+
+  struct Hold {                # maintenance: nothing moves by itself
+    held @0 :Bool;
+    by @1 :Text;
+    reason @2 :Text;
+    since @3 :Text;            # UTC
+    until @4 :Text;            # UTC; empty: until it is released
+    bothKnow @5 :Bool;         # the other node has said the same
+  }
 
   struct Moment {
     name @0 :Text;
@@ -126,6 +151,29 @@ struct Status {
     completed @3 :UInt64;
     errors @4 :UInt64;         # attempts that failed; each is tried again
     lastError @5 :Text;
+  }
+}
+
+# What a command with --json prints that is done or refused.
+struct Said {
+  ok @0 :Bool;
+  sentence @1 :Text;
+}
+
+# What `understudy preflight --json` prints.
+struct Preflight {
+  answer @0 :Text;              # yes, no, unknown
+  by @1 :Text;                  # "a" or "b": who would take over
+  lost @2 :Text;                # what nobody would see again
+  detectMs @3 :Float64;         # until a silent host is taken for lost; this and the next two: -1 when it is not known here
+  arbitrateMs @4 :Float64;      # until the term is granted
+  restoreMs @5 :Float64;        # from the grant until the guest runs, as measured on this host
+  checks @6 :List(Check);
+
+  struct Check {
+    grade @0 :Text;             # good, noted, unknown, bad
+    found @1 :Text;
+    mend @2 :Text;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <zmq.hpp>
 
+#include "failover/orders_codec.h"
 #include "net/base/log.h"
 #include "net/payload.h"
 #include "net/refusals.h"
@@ -117,6 +118,12 @@ class ZmqOperatorServer final : public OperatorServer {
       read.console_input.assign(bytes.begin(), bytes.end());
       if (reader.getBalloonMib() >= 0) read.balloon_mib = static_cast<std::uint64_t>(reader.getBalloonMib());
       read.from = reader.getFrom();
+      read.by = clean_text(reader.getBy(), kMaxOperatorWords);
+      read.reason = clean_text(reader.getReason(), kMaxOperatorWords);
+      if (const std::uint64_t seconds = reader.getForSeconds(); seconds != 0) {
+        const auto most = std::chrono::ceil<std::chrono::seconds>(kMaxHoldLength);
+        read.length = std::chrono::seconds{std::min(seconds, static_cast<std::uint64_t>(most.count()))};
+      }
       return read;
     });
   }
@@ -134,6 +141,7 @@ class ZmqOperatorServer final : public OperatorServer {
       auto events = flight.initEvents(static_cast<unsigned>(answer.events.size()));
       for (unsigned i = 0; i < events.size(); ++i) write_flight_event(answer.events[i], events[i]);
       flight.setChunk({reinterpret_cast<const kj::byte*>(answer.chunk.data()), answer.chunk.size()});
+      if (answer.preflight) write_preflight(*answer.preflight, out.initPreflight());
       if (!answer.console) return;
       auto console = out.initConsole();
       console.setFrom(answer.console->output.from);
@@ -187,6 +195,9 @@ std::vector<std::byte> encode_call(const OperatorCall& call) {
     out.setVersion(kOperatorVersion);
     out.setCommand(call.command);
     out.setFrom(call.from);
+    out.setBy(call.by);
+    out.setReason(call.reason);
+    if (call.length) out.setForSeconds(static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::seconds>(*call.length).count()));
     if (call.balloon_mib) out.setBalloonMib(static_cast<std::int64_t>(*call.balloon_mib));
     if (call.command != schema::OperatorRequest::Command::CONSOLE) return;
     auto console = out.initConsole();

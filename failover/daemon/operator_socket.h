@@ -11,6 +11,7 @@
 #include "failover/daemon/console.h"
 #include "failover/daemon/control_access.h"
 #include "failover/daemon/operator.capnp.h"
+#include "failover/daemon/preflight.h"
 #include "failover/daemon/status.h"
 #include "failover/flight_log.h"
 #include "net/base/event_loop.h"
@@ -26,7 +27,11 @@ struct OperatorCall {
   std::vector<std::byte> console_input;
   std::optional<std::uint64_t> balloon_mib;
   std::uint64_t from = 0;  // of the flight recorder
+  std::string by;          // at most kMaxOperatorWords bytes, as `reason`
+  std::string reason;
+  std::optional<Duration> length;  // of a hold
 };
+inline constexpr std::size_t kMaxOperatorWords = 200;
 
 struct OperatorAnswer {
   bool ok = false;
@@ -40,6 +45,7 @@ struct OperatorAnswer {
   std::optional<Console> console = std::nullopt;
   std::vector<FlightEvent> events{};
   std::vector<std::byte> chunk{};  // as FlightDb::chunk() gives it
+  std::optional<Preflight> preflight{};
 };
 
 // Loop-owned.

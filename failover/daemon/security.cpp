@@ -49,8 +49,7 @@ Result<void> read_security(std::optional<TomlSection> in, std::string_view file,
   if (!out.peer) return in->at("peer_key", "expected the peer's public key, found nothing: `understudy pair` on both hosts exchanges them");
   if (has_witness && !out.witness)
     return in->at("witness_key", "expected the witness's public key, found nothing: `understudy keygen` printed it there");
-  if (!has_witness && out.witness)
-    return in->at("witness_key", "is for a [witness]; this pair's arbiter is an etcd, see [etcd] ca, cert, key");
+  if (!has_witness && out.witness) return in->at("witness_key", "is for a [witness], and this pair has none");
   if (out.witness == out.peer) return in->at("witness_key", "is the peer's key: each has one of its own");
   return {};
 }

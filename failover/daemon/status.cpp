@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "failover/daemon/json.h"
+#include "failover/daemon/wall_time.h"
 
 namespace understudy {
 
@@ -27,6 +28,15 @@ std::string describe_links(schema::Status::Links::Reader links) {
   return text;
 }
 
+// For the headline; empty where nothing is held.
+std::string told_of_hold(schema::Status::Hold::Reader hold) {
+  if (!hold.getHeld()) return {};
+  return fmt::format(", HELD by {} since {}{}{}{}", view(hold.getBy()), view(hold.getSince()),
+                     hold.getUntil().size() > 0 ? fmt::format(" until {}", view(hold.getUntil())) : "",
+                     hold.getReason().size() > 0 ? fmt::format(" ({})", view(hold.getReason())) : "",
+                     hold.getBothKnow() ? "" : "; the other node has not said that it knows");
+}
+
 }  // namespace
 
 void write_status(const Status& status, schema::Status::Builder out) {
@@ -47,6 +57,17 @@ void write_status(const Status& status, schema::Status::Builder out) {
   out.setArbiterAnswers(status.arbiter_answers);
   out.setIncarnation(std::to_string(status.incarnation.raw()));
   out.setPromise(status.promise.raw());
+  if (status.hold) {
+    auto hold = out.initHold();
+    hold.setHeld(true);
+    hold.setBy(status.hold->by);
+    hold.setReason(status.hold->reason);
+    hold.setSince(utc(status.hold->since_ns));
+    if (status.hold->until_ns != 0) hold.setUntil(utc(status.hold->until_ns));
+    hold.setBothKnow(status.hold->both_know);
+  }
+  out.setFencedByOrder(status.fenced_by_order);
+  out.setWantsNoPeer(status.wants_no_peer);
   out.setVersion(UNDERSTUDY_VERSION);
   auto timeline = out.initTimeline(static_cast<unsigned>(status.timeline.size()));
   for (unsigned i = 0; i < timeline.size(); ++i) {
@@ -106,7 +127,7 @@ std::string status_as_text(schema::Status::Reader status) {
   const std::string protection = status.getProtected() ? "protected" : "NOT PROTECTED";
   line("pair",
        fmt::format("{} (this is node {}, incarnation {})", view(status.getPair()), view(status.getNode()), view(status.getIncarnation())));
-  line("role", fmt::format("{}, {}", view(status.getRole()), protection));
+  line("role", fmt::format("{}, {}{}", view(status.getRole()), protection, told_of_hold(status.getHold())));
   line("why", std::string{view(status.getReason())});
   line("guest", std::string{view(status.getGuest())});
   line("term", fmt::format("{}{}{}{}", status.getTerm(), view(status.getMode()).empty() ? "" : ", granted as ", view(status.getMode()),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,12 @@ struct Status {
     std::string last_error;
   };
 
+  struct Hold {
+    std::string by, reason;
+    std::int64_t since_ns = 0, until_ns = 0;  // CLOCK_REALTIME; no end: 0
+    bool both_know = false;
+  };
+
   std::string pair, node, role, mode;
   Term term;
   Epoch epoch, committed_epoch;
@@ -49,6 +56,9 @@ struct Status {
   EpochNumbers last;
   std::vector<Probe> probes;
   std::vector<Disk> disks;
+  std::optional<Hold> hold;     // nothing moves by itself
+  std::string fenced_by_order;  // not empty: an operator keeps this node out
+  bool wants_no_peer = false;   // the guest runs alone by an operator's order
   bool insecure = false;
   LinkNumbers links;
 };

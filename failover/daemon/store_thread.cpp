@@ -55,6 +55,10 @@ void StoreThread::put_term(Term term, Done done) {
   run([term](EpochStore& store) { return store.put_term(term); }, std::move(done));
 }
 
+void StoreThread::put_orders(std::vector<std::byte> orders, Done done) {
+  run([orders = std::move(orders)](EpochStore& store) { return store.put_orders(orders); }, std::move(done));
+}
+
 void StoreThread::put_end(std::string ended) {
   thread_->loop().post([store = store_, ended = std::move(ended)] {
     if (const auto put = store->put_end(ended); !put) log(Severity::kWarning, "guest's end not stored", {{"reason", put.error().text()}});

@@ -22,6 +22,8 @@ class StoreThread {
 
   void put_promise(Term promise, Done done);
   void put_term(Term term, Done done);
+  // `orders`: orders_codec.h.
+  void put_orders(std::vector<std::byte> orders, Done done);
   // In its turn; a failure is logged.
   void put_end(std::string ended);
   // Any thread. Written at some time, newest wins: the store thread is never more than one write behind.

@@ -90,6 +90,12 @@ class Canon {
     (*this)(evidence.health);
     (*this)(evidence.age);
   }
+  void operator()(const Hold& hold) {
+    (*this)(hold.revision);
+    (*this)(hold.held);
+    (*this)(hold.since_ns);
+    (*this)(hold.until_ns);
+  }
   void operator()(const Heartbeat& beat) {
     (*this)(beat.sender);
     (*this)(beat.sequence);
@@ -107,6 +113,9 @@ class Canon {
     (*this)(beat.handover);
     (*this)(beat.refusal.empty());
     (*this)(beat.evidence);
+    (*this)(beat.hold);
+    (*this)(beat.hold_ends_in);
+    (*this)(beat.wants_no_peer);
   }
 
  private:

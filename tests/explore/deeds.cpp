@@ -38,6 +38,9 @@ void Model::carry_out(World& world, std::size_t host, const Deed& deed) {
       if (plant_ == Plant::kPromiseNotAwaited && deed.kind == DeedKind::kPersistPromise)
         feed(world, host, {.kind = EventKind::kPromisePersisted, .a = deed.a});
       return;
+    case DeedKind::kPersistOrders:  // at once: no rule rests on them
+      world.stable[host].orders = deed.b;
+      return feed(world, host, {.kind = EventKind::kOrdersPersisted, .a = deed.a});
     case DeedKind::kSendHeartbeat:
       return write(world, {.kind = Letter::kHeartbeat, .host = side, .incarnation = process.incarnation, .order = deed.c, .body = deed.d});
     case DeedKind::kBoot:
@@ -85,7 +88,9 @@ void Model::carry_out(World& world, std::size_t host, const Deed& deed) {
       end_session(process);
       return committed(world.ledger, host, process.incarnation, process.image);
     case DeedKind::kRefuseSessions:
-      if (plant_ != Plant::kAcksBelowPromise) process.accepts = 0;
+      if (plant_ == Plant::kAcksBelowPromise) return;
+      process.accepts = 0;
+      process.in_session = 0;
       return;
     case DeedKind::kSetGate:
       return set_gate(world, host, deed);

@@ -137,8 +137,7 @@ std::string Model::describe(const World& world, const Choice& choice) const {
     case Choice::kPathMended:
       return host + "'s path works again";
     case Choice::kCommand:
-      return "an operator at " + host + ": " +
-             (choice.b == static_cast<std::uint8_t>(CommandKind::kSwitchover) ? "switchover" : "takeover");
+      return "an operator at " + host + ": " + name_of(static_cast<CommandKind>(choice.b));
     case Choice::kLose:
       return "LOST: " + letter();
     case Choice::kPutOff:

@@ -120,8 +120,12 @@ void Model::add_own(const World& world, std::vector<Choice>& out) const {
     if ((process.waits & kLateOrder) != 0 && order_ready(process)) out.push_back({Choice::kOrderDone, host});
     if (world.path[host] != 0) out.push_back({Choice::kPathMended, host});
     if (!affords(world, Cost::kCommand)) continue;
-    if (runs) out.push_back({Choice::kCommand, host, static_cast<std::uint8_t>(CommandKind::kSwitchover)});
-    if (process.image_whole != 0) out.push_back({Choice::kCommand, host, static_cast<std::uint8_t>(CommandKind::kTakeover)});
+    for (const CommandKind command : bounds_.commands) {
+      const bool of_a_holder =
+          command == CommandKind::kSwitchover || command == CommandKind::kUnprotect || command == CommandKind::kProtect;
+      if (of_a_holder ? runs : command != CommandKind::kTakeover || process.image_whole != 0)
+        out.push_back({Choice::kCommand, host, static_cast<std::uint8_t>(command)});
+    }
   }
   for (std::uint8_t i = 0; i < world.letter_count; ++i)
     if (world.letters[i].late != 0 && deliverable(world, world.letters[i])) out.push_back({Choice::kDeliver, i});
@@ -357,7 +361,7 @@ void Model::start(World& world, std::size_t host) {
         .a = process.incarnation,
         .b = stable.term,
         .c = stable.promise,
-        .d = std::uint32_t{stable.committed_term} << 8 | stable.committed_epoch});
+        .d = std::uint32_t{stable.orders} << 16 | std::uint32_t{stable.committed_term} << 8 | stable.committed_epoch});
 }
 
 void Model::crash(World& world, std::size_t host, std::uint8_t landed) {

@@ -31,6 +31,8 @@ const char* name_of(Plant plant);
 struct Bounds {
   Budget budget{};
   std::uint8_t horizon = 0;  // ticks
+  // What operators say, at whichever node may be asked. (A guest's start is not explored.)
+  std::vector<CommandKind> commands{CommandKind::kSwitchover, CommandKind::kTakeover};
 };
 
 struct Choice {

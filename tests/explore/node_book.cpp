@@ -29,11 +29,28 @@ std::uint16_t medium(std::uint64_t value) {
   return static_cast<std::uint16_t>(value);
 }
 
+// Orders as a byte: whether it is fenced, whether it is held, and the hold's revision.
+std::uint8_t byte_of(const StandingOrders& orders) {
+  return small(orders.hold.revision << 2 | (orders.hold.held ? 2U : 0U) | (orders.fenced.empty() ? 0U : 1U));
+}
+StandingOrders orders_of(std::uint8_t byte) {
+  StandingOrders orders;
+  orders.hold.revision = byte >> 2;
+  orders.hold.held = (byte & 2) != 0;
+  if (orders.hold.revision != 0) orders.hold.by = "explored";
+  if ((byte & 1) != 0) orders.fenced = "fenced by explored";
+  return orders;
+}
+
 Input input_of(const Event& event, NodeId node, std::uint8_t lag, const Heartbeat* heartbeat, const ArbiterAnswer* answer) {
   switch (event.kind) {
     case EventKind::kStarted:
-      return input::Started{
-          {node, Incarnation{event.a}}, Term{event.b}, Term{event.c}, {Term{event.d >> 8}, Epoch{event.d & 255}}, std::string{}};
+      return input::Started{.self = {node, Incarnation{event.a}},
+                            .term = Term{event.b},
+                            .promise = Term{event.c},
+                            .committed = {Term{event.d >> 8 & 255}, Epoch{event.d & 255}},
+                            .ended = "",
+                            .orders = orders_of(static_cast<std::uint8_t>(event.d >> 16))};
     case EventKind::kTick:
       return input::Tick{};
     case EventKind::kHeartbeat:
@@ -54,6 +71,8 @@ Input input_of(const Event& event, NodeId node, std::uint8_t lag, const Heartbea
       return input::PromisePersisted{Term{event.a}};
     case EventKind::kTermPersisted:
       return input::TermPersisted{Term{event.a}};
+    case EventKind::kOrdersPersisted:
+      return input::OrdersPersisted{event.a};
     case EventKind::kStoreFailed:
       return input::StoreFailed{"explored"};
     case EventKind::kGateSet:
@@ -67,7 +86,7 @@ Input input_of(const Event& event, NodeId node, std::uint8_t lag, const Heartbea
     case EventKind::kLoopGap:
       return input::LoopGap{lag * kTickLength};
     case EventKind::kCommand:
-      return input::Command{CommandId{event.b}, static_cast<CommandKind>(event.a)};
+      return input::Command{.id = CommandId{event.b}, .kind = static_cast<CommandKind>(event.a), .by = "explored"};
   }
   US_CHECK(false);
 }
@@ -153,6 +172,9 @@ std::optional<Deed> NodeBook::deed_of(const Action& any) {
     }
     Result operator()(const action::PersistPromise& act) { return Deed{.kind = DeedKind::kPersistPromise, .a = small(act.promise)}; }
     Result operator()(const action::PersistTerm& act) { return Deed{.kind = DeedKind::kPersistTerm, .a = small(act.term)}; }
+    Result operator()(const action::PersistOrders& act) {
+      return Deed{.kind = DeedKind::kPersistOrders, .a = small(act.order), .b = byte_of(act.orders)};
+    }
     Result operator()(const action::SendHeartbeat& act) {
       return Deed{.kind = DeedKind::kSendHeartbeat, .c = medium(act.heartbeat.sequence), .d = book.heartbeats_.number_of(act.heartbeat)};
     }

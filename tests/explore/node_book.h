@@ -24,7 +24,7 @@ using NodeRef = std::uint32_t;
 inline constexpr NodeRef kNoNode = 0;
 
 enum class EventKind : std::uint8_t {
-  kStarted,  // a: incarnation, b: term, c: promise, d: committed term << 8 | epoch
+  kStarted,  // a: incarnation, b: term, c: promise, d: orders << 16 | committed term << 8 | epoch
   kTick,     // with the probe's report; a: PathState
   kHeartbeat,
   kAnswer,            // c: ask, d: answer
@@ -35,6 +35,7 @@ enum class EventKind : std::uint8_t {
   kSessionRefused,    // a: the peer's promise
   kPromisePersisted,  // a
   kTermPersisted,     // a
+  kOrdersPersisted,   // a: order
   kStoreFailed,
   kGateSet,           // c: order, a: open epoch
   kGuestRunning,      // a: term
@@ -59,6 +60,7 @@ enum class DeedKind : std::uint8_t {
   kPropose,         // c: ask, d: proposal
   kPersistPromise,  // a
   kPersistTerm,     // a
+  kPersistOrders,   // a: order, b: orders
   kSendHeartbeat,   // c: sequence, d
   kBoot,            // a: term
   kTakeOver,        // a

@@ -17,6 +17,7 @@ NodeConfig few_ticks() {
   config.session_retry = kTickLength;
   config.gap_after = kTickLength;
   config.handover_deadline = 3 * kTickLength;
+  config.order_patience = 3 * kTickLength;
   config.rejoin_after = kTickLength;
   return config;
 }
@@ -35,6 +36,10 @@ Bounds bounds(std::uint8_t horizon, std::initializer_list<Costs> costs) {
 
 std::vector<Scenario> make_scenarios() {
   using enum Cost;
+  const auto with_commands = [](Bounds bounds, std::vector<CommandKind> commands) {
+    bounds.commands = std::move(commands);
+    return bounds;
+  };
   NodeConfig keeps_image = few_ticks();
   keeps_image.switchover_keeps_image = true;
   const NodeConfig few = few_ticks();
@@ -97,6 +102,22 @@ std::vector<Scenario> make_scenarios() {
                   {kOutput, 1},
                   {kCapture, 1}}),
        keeps_image},
+      {"hold", "a hold and its end, with any one fault", Root::kProtected,
+       with_commands(bounds(4, {{kFault, 1}, {kLoss, 1}, {kDelay, 1}, {kCut, 1}, {kCrash, 1}, {kStop, 1}, {kCommand, 2}, {kOutput, 1}}),
+                     {CommandKind::kHold, CommandKind::kRelease, CommandKind::kTakeover}),
+       few},
+      {"fence", "a node is fenced and let in again, with any one fault", Root::kProtected,
+       with_commands(
+           bounds(4,
+                  {{kFault, 1}, {kLoss, 1}, {kDelay, 1}, {kCut, 1}, {kCrash, 1}, {kStop, 1}, {kCommand, 2}, {kOutput, 1}, {kCapture, 1}}),
+           {CommandKind::kFence, CommandKind::kUnfence}),
+       keeps_image},
+      {"alone", "a primary goes on alone on purpose, and takes its peer again", Root::kProtected,
+       with_commands(
+           bounds(4,
+                  {{kFault, 1}, {kLoss, 1}, {kDelay, 1}, {kCut, 1}, {kCrash, 1}, {kStop, 1}, {kCommand, 2}, {kOutput, 1}, {kCapture, 1}}),
+           {CommandKind::kUnprotect, CommandKind::kProtect}),
+       few},
       {"any", "any two faults on a protected pair", Root::kProtected,
        bounds(5, {{kFault, 2},
                   {kLoss, 2},

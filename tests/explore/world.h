@@ -159,6 +159,7 @@ struct Stable {
   std::uint8_t promise = 0;
   std::uint8_t committed_term = 0;
   std::uint8_t committed_epoch = 0;
+  std::uint8_t orders = 0;  // as node_book.cpp writes them
 };
 
 struct Grant {
@@ -198,7 +199,7 @@ struct World {
   std::uint8_t next_incarnation = 1;
   std::uint8_t next_session = 1;
   std::uint8_t next_command = 1;
-  std::uint8_t reserved = 0;
+  std::array<std::uint8_t, 3> reserved;
 };
 enum Link : std::uint8_t { kAToB = 1, kBToA = 2, kAToArbiter = 4, kBToArbiter = 8 };
 

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "failover/heartbeat_codec.h"
+#include "failover/orders_codec.h"
 #include "failover/witness_codec.h"
 #include "input_reader.h"
 #include "net/base/check.h"
@@ -34,8 +36,26 @@ const Proposal kProposal{.kind = ProposalKind::kSwitchover,
                          .proposer = {NodeId::kB, Incarnation{22}},
                          .peer = NodeIncarnation{NodeId::kA, Incarnation{11}}};
 
+const StandingOrders kOrders{.hold = {.revision = 3, .held = true, .since_ns = 1, .until_ns = 2, .by = "alice", .reason = "kernel"},
+                             .fenced = "fenced by bob"};
+
+Bytes good_heartbeat() {
+  Heartbeat beat;
+  beat.sender = {NodeId::kB, Incarnation{22}};
+  beat.guest = "it rebooted";
+  beat.handover = HandoverOffer{Term{9}, {Term{9}, Epoch{4}}};
+  beat.evidence = {{ProbePath::kStorage, Health::kFailed, std::chrono::milliseconds{3}, "EIO"}};
+  beat.hold = kOrders.hold;
+  beat.hold_ends_in = std::chrono::seconds{5};
+  return bytes_of(encode_heartbeat(PairId{7}, beat)[0].bytes());
+}
+
 Bytes good_input(unsigned decoder) {
   switch (decoder) {
+    case 4:
+      return encode_orders(kOrders);
+    case 5:
+      return good_heartbeat();
     case 0:
       return bytes_of(encode(kEnvelope, encode_witness_request({.call = 3, .what = kProposal}))[0].bytes());
     case 1:
@@ -88,6 +108,20 @@ void check_decoder(unsigned decoder, std::span<const std::byte> bytes, std::size
         if (pair->made_by) (void)decide(*pair, *pair->made_by, WitnessIdentity{});
       }
       return;
+    case 4:
+      if (const auto orders = decode_orders(bytes)) {
+        const auto again = decode_orders(encode_orders(*orders));
+        US_CHECK(again && *again == *orders);
+      }
+      return;
+    case 5:
+      if (const auto message = decode({Frame::copy_of(bytes)}, PairId{7})) {
+        const auto beat = decode_heartbeat(*message);
+        if (!beat) return;
+        const auto again = decode(encode_heartbeat(PairId{7}, *beat), PairId{7});
+        US_CHECK(again && decode_heartbeat(*again));
+      }
+      return;
     default:
       if (const auto payload = unseal_record("pair/7", bytes)) {
         US_CHECK(seal_record("pair/7", *payload) == bytes_of(bytes));
@@ -103,10 +137,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace understudy;
   InputReader input{data, size};
   const unsigned choice = input.byte();
-  const unsigned decoder = choice % 5;
+  const unsigned decoder = choice % 7;
   const std::size_t shift = input.byte() % 8;
   const auto rest = std::as_bytes(std::span{data, size}).subspan(std::min<std::size_t>(size, 2));
-  switch (choice / 5 % 3) {
+  switch (choice / 7 % 3) {
     case 0:
       check_decoder(decoder, rest, shift);
       break;

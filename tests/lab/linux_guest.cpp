@@ -20,7 +20,7 @@ namespace {
 constexpr const char* kPage = "/srv/www/page";
 constexpr const char* kAppendOnlyFile = "/var/lib/redis/appendonlydir/appendonly.aof.1.incr.aof";
 constexpr Duration kAnswerDeadline = std::chrono::seconds{5};
-constexpr Duration kPowerOffDeadline = std::chrono::seconds{30};
+constexpr Duration kPowerOffDeadline = std::chrono::seconds{120};
 constexpr Duration kPatience = std::chrono::milliseconds{100};
 
 // `quiet` and `loglevel`: each character of the console is an exit. `reboot=p`: a machine without ACPI ends by a reset, and this one is

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "failover/manual_arbiter.h"
+
 namespace understudy::sim {
 namespace {
 
@@ -34,6 +36,7 @@ void Host::start() {
   incarnation_ = Incarnation{engine_.random.next() | 1};
   NodeConfig config = config_;
   if (options_.bug == Bug::kSoloUnproven) config.probes.clear();
+  if (options_.bug == Bug::kOwnRecordTrusted) config.manual = false;
   node_ = std::make_unique<Node>(config);
   if (options_.recorded)
     recorder_ = std::make_unique<FlightRecorder>(
@@ -41,7 +44,11 @@ void Host::start() {
         FlightLimits{.chunk_bytes = 16 << 10, .offer_every = ms(3000), .offer_soon = ms(500)});
   trace("process starts as " + std::to_string(incarnation_.raw() % 10000));
   guest_ = (options_.real_sessions ? make_real_guest : make_model_guest)(surroundings());
-  feed(input::Started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_});
+  handed_over_ = gave_image_up_ = false;
+  input::Started started{{id_, incarnation_}, stored_term_, stored_promise_, stored_committed_, stored_end_, stored_orders_, std::nullopt};
+  if (const Hold& hold = stored_orders_.hold; hold.held && hold.until_ns != 0)
+    started.hold_ends_in = std::max(Instant{Duration{static_cast<std::int64_t>(hold.until_ns)}} - engine_.now(), Duration{});
+  feed(started);
   tick();
   for (const ProbePath path : config_.probes) probe(path);
 }
@@ -117,13 +124,17 @@ void Host::timer(Duration delay, std::function<void()> event) {
 
 void Host::feed(Input input) {
   if (!node_) return;
-  if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) stored_committed_ = committed->at;
+  if (const auto* committed = std::get_if<input::EpochCommitted>(&input)) {
+    stored_committed_ = committed->at;
+    gave_image_up_ = false;
+  }
   const std::uint64_t process = process_;
   const std::vector<Action> actions = recorder_ ? recorder_->step(*node_, engine_.now(), input) : node_->step(engine_.now(), input);
   for (const Action& action : actions)
     if (process == process_) act(action);
   if (process != process_) return;
   const NodeStatus now = node_->status();
+  gave_image_up_ |= now.role == Role::kFenced && !now.fenced_by_order.empty();
   if (now.end_settled && (now.role == Role::kPrimary || now.role == Role::kSolo)) oracle_.end_settled(self(), now.term);
 }
 
@@ -154,14 +165,17 @@ void Host::set_path(ProbePath path, bool works) {
   trace(std::string{name_of(path)} + (works ? " works" : " fails"));
 }
 
-void Host::command(CommandKind kind) {
-  receive([this, kind] {
+void Host::command(CommandKind kind, std::optional<Duration> length) {
+  receive([this, kind, length] {
     const CommandId id{next_command_++};
-    commands_.push_back(id);
-    trace(kind == CommandKind::kSwitchover ? "operator: switchover"
-          : kind == CommandKind::kStart    ? "operator: start"
-                                           : "operator: takeover");
-    feed(input::Command{id, kind});
+    commands_.emplace(id, kind);
+    trace(std::string{"operator: "} + name_of(kind));
+    feed(input::Command{.id = id,
+                        .kind = kind,
+                        .by = "the operator",
+                        .reason = "",
+                        .now_ns = static_cast<std::uint64_t>(to_ns(engine_.now())),
+                        .length = length});
   });
 }
 
@@ -176,7 +190,21 @@ void Host::ask_witness(AskId ask, std::function<std::optional<ArbiterAnswer>()> 
   });
 }
 
+void Host::ask_own_record(AskId ask, std::optional<Proposal> proposal) {
+  timer(engine_.random.between(ms(0.2), ms(8)), [this, ask, proposal] {
+    const WitnessIdentity identity{.store = StoreId{1 + static_cast<std::uint64_t>(id_)}};
+    if (!proposal) return feed(input::ArbiterAnswered{ask, answer_read(record_, identity)});
+    const WitnessDecision decision = decide_manually(record_, *proposal, identity);
+    if (decision.changed) {
+      record_ = *decision.changed;
+      if (record_.record) oracle_.granted_here(*record_.record);
+    }
+    feed(input::ArbiterAnswered{ask, decision.answer});
+  });
+}
+
 void Host::carry_out(const action::ReadArbiter& action) {
+  if (config_.manual) return ask_own_record(action.ask, std::nullopt);
   ask_witness(action.ask, [this] { return witness_.read(); });
 }
 
@@ -185,6 +213,12 @@ void Host::carry_out(const action::Propose& action) {
   trace("proposes kind " + std::to_string(static_cast<int>(proposal.kind)) + " on term " + std::to_string(proposal.expected_term.raw()));
   if (proposal.kind == ProposalKind::kTakeover || proposal.kind == ProposalKind::kSwitchover)
     oracle_.takeover_asked(self(), after(proposal.expected_term), stored_promise_);
+  const bool by_order =
+      handed_over_ || std::ranges::any_of(commands_, [](const auto& one) {
+        return one.second == CommandKind::kTakeover || one.second == CommandKind::kStart || one.second == CommandKind::kGrant;
+      });
+  if (proposal.kind == ProposalKind::kTakeover && !by_order && node_->status().hold.held)
+    oracle_.violate("held", std::string{name_of(id_)} + " asks for the guest of a held pair, and no operator wanted it");
   if (proposal.kind == ProposalKind::kSolo) {
     bool long_sick = false;
     for (const ProbePath path : config_.probes)
@@ -194,16 +228,17 @@ void Host::carry_out(const action::Propose& action) {
     if (solo_asked_ != proposal.request) oracle_.solo_asked(self(), long_sick);
     solo_asked_ = proposal.request;
   }
+  if (config_.manual) return ask_own_record(action.ask, proposal);
   ask_witness(action.ask, [this, proposal] { return witness_.propose(proposal); });
 }
 
-void Host::persist(Term& stored, Term value, bool lie, Input done) {
+void Host::persist(std::function<void()> land, bool lie, Input done) {
   const bool works = store_works_;
   const Duration takes = works ? engine_.random.between(ms(0.5), ms(10)) : engine_.random.between(ms(200), ms(600));
   // The write itself may outlive the process that asked for it, and the answer.
-  engine_.after(takes, [this, &stored, value, lie, works, done, process = process_] {
+  engine_.after(takes, [this, land = std::move(land), lie, works, done, process = process_] {
     const bool lands = works ? process == process_ || engine_.random.chance(0.5) : engine_.random.chance(0.3);
-    if (lands && !lie) stored = std::max(stored, value);
+    if (lands && !lie) land();
     if (process != process_) return;
     receive([this, works, done] { feed(works ? done : Input{input::StoreFailed{"simulated: deadline passed"}}); });
   });
@@ -211,14 +246,34 @@ void Host::persist(Term& stored, Term value, bool lie, Input done) {
 
 void Host::carry_out(const action::PersistPromise& action) {
   guest_->promise(action.promise);
-  persist(stored_promise_, action.promise, options_.bug == Bug::kPromiseNotStored, input::PromisePersisted{action.promise});
+  persist([this, promise = action.promise] { stored_promise_ = std::max(stored_promise_, promise); },
+          options_.bug == Bug::kPromiseNotStored, input::PromisePersisted{action.promise});
 }
 
-void Host::carry_out(const action::PersistTerm& action) { persist(stored_term_, action.term, false, input::TermPersisted{action.term}); }
+void Host::carry_out(const action::PersistTerm& action) {
+  persist([this, term = action.term] { stored_term_ = std::max(stored_term_, term); }, false, input::TermPersisted{action.term});
+}
+
+void Host::carry_out(const action::PersistOrders& action) {
+  // In order, as the store's thread writes them.
+  persist(
+      [this, order = action.order, orders = action.orders, process = process_] {
+        if (process == orders_process_ && order < orders_order_) return;
+        orders_process_ = process;
+        orders_order_ = order;
+        stored_orders_ = orders;
+      },
+      options_.bug == Bug::kOrdersNotStored, input::OrdersPersisted{action.order});
+}
 
 void Host::carry_out(const action::SendHeartbeat& action) {
   network_.send(place_, peer_place_, [peer = peer_, heartbeat = action.heartbeat] {
-    peer->receive([peer, heartbeat] { peer->feed(input::HeartbeatReceived{heartbeat}); });
+    peer->receive([peer, heartbeat] {
+      peer->handed_over_ |= heartbeat.handover.has_value();
+      if (peer->config_.manual)
+        if (const auto changed = adopt(peer->record_, heartbeat)) peer->record_ = *changed;
+      peer->feed(input::HeartbeatReceived{heartbeat});
+    });
   });
 }
 
@@ -232,7 +287,7 @@ void Host::carry_out(const action::Rejoin&) {
 
 void Host::carry_out(const action::CommandResult& action) {
   trace("command answered: " + action.sentence);
-  std::erase(commands_, action.id);
+  commands_.erase(action.id);
 }
 
 void Host::carry_out(const action::LogEvent& action) {

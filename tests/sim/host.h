@@ -6,6 +6,7 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ class Host {
   void start();
   void kill();
   bool up() const { return node_ != nullptr; }
+  // Where no witness is: this node's own record, also while it is down.
+  const WitnessPair& record() const { return record_; }
   void freeze(Duration length);
   bool frozen() const { return frozen_; }
   void set_path(ProbePath path, bool works);
@@ -45,7 +48,7 @@ class Host {
   void break_guest() {
     receive([this] { guest_->break_guest(); });
   }
-  void command(CommandKind kind);
+  void command(CommandKind kind, std::optional<Duration> length = std::nullopt);
   void fail_next_restore(bool fails) {
     if (guest_) guest_->fail_next_restore(fails);
   }
@@ -53,7 +56,7 @@ class Host {
   NodeStatus status() const { return node_->status(); }
   NodeIncarnation self() const { return {id_, incarnation_}; }
   bool guest_exists() const { return guest_->guest_exists(); }
-  bool holds_image() const { return guest_->holds_image(); }
+  bool holds_image() const { return guest_->holds_image() && !gave_image_up_; }
   std::size_t unanswered_commands() const { return commands_.size(); }
   std::uint64_t steps_replayed() const { return flight_check_.steps_replayed(); }
   std::string describe() const;
@@ -71,6 +74,7 @@ class Host {
   void carry_out(const action::PersistTerm& action);
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::PersistEnd& action) { stored_end_ = action.ended; }
+  void carry_out(const action::PersistOrders& action);
   void carry_out(const action::AnnounceAddress&) {}
   void carry_out(const action::TakeOver& action) {
     if (action.start) oracle_.operator_starts();
@@ -89,8 +93,9 @@ class Host {
     guest_->carry_out(action);
   }
 
+  void ask_own_record(AskId ask, std::optional<Proposal> proposal);
   void ask_witness(AskId ask, std::function<std::optional<ArbiterAnswer>()> question);
-  void persist(Term& stored, Term value, bool lie, Input done);
+  void persist(std::function<void()> land, bool lie, Input done);
 
   Surroundings surroundings();
   void tick();
@@ -112,6 +117,9 @@ class Host {
   Term stored_promise_;
   EpochPosition stored_committed_;
   std::string stored_end_;
+  WitnessPair record_;  // where no witness is
+  StandingOrders stored_orders_;
+  std::uint64_t orders_process_ = 0, orders_order_ = 0;  // which write that was
   bool store_works_ = true;
 
   // Gone with the process.
@@ -120,7 +128,9 @@ class Host {
   Incarnation incarnation_;
   std::uint64_t process_ = 0;
   std::unique_ptr<GuestPart> guest_;
-  std::vector<CommandId> commands_;
+  std::map<CommandId, CommandKind> commands_;
+  bool gave_image_up_ = false;  // it was fenced by an order, and no epoch came since
+  bool handed_over_ = false;    // the peer has offered its guest to this process
   bool frozen_ = false;
   std::vector<std::function<void()>> backlog_;
 

@@ -240,7 +240,9 @@ void ModelGuest::carry_out(const action::AcceptSessions& action) {
 }
 
 void ModelGuest::carry_out(const action::RefuseSessions&) {
-  if (host_.options.bug != Bug::kAcksAfterTakeover) in_.accepting = false;
+  if (host_.options.bug == Bug::kAcksAfterTakeover) return;
+  in_.accepting = false;
+  in_.session = Session{};
 }
 
 void ModelGuest::break_session() {

@@ -17,13 +17,17 @@ enum class Bug : std::uint8_t {
   kGrantNotStored,     // the witness forgets its latest record in a crash
   kEndNotTold,         // an epoch does not say that the guest is over at its end
   kEndToldTooEarly,    // the primary takes any ack for one of the epoch in which the guest is over
-  kLast = kEndToldTooEarly,
+  kOrdersNotStored,    // what an operator ordered is gone after a restart
+  kOperatorLies,       // kManual: operators grant whatever is waited for
+  kOwnRecordTrusted,   // kManual: nodes take their own record for a third place's
+  kLast = kOwnRecordTrusted,
 };
 
 enum class Scenario : std::uint8_t {
   kChaos,        // anything, many times over, then all heals
   kNoCrash,      // the same without a process or a restore that fails: an image must survive
   kSingleFault,  // one fault on a protected pair, for good: the service must go on
+  kManual,       // no witness: each node has its own record, and operators grant, who know the truth
   kEndurance,    // many faults, one after another, each healed: the service must go on over each, and the pair be protected again
 };
 
@@ -35,6 +39,8 @@ constexpr const char* name_of(Scenario scenario) {
       return "nocrash";
     case Scenario::kSingleFault:
       return "single";
+    case Scenario::kManual:
+      return "manual";
     case Scenario::kEndurance:
       return "endurance";
   }

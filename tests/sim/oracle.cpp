@@ -21,6 +21,10 @@ void Oracle::granted(const ArbiterRecord& record) {
   grants_[record.term] = record;
 }
 
+void Oracle::granted_here(const ArbiterRecord& record) {
+  if (!grants_.emplace(record.term, record).second) violate("one holder a term", name(record.term) + " granted twice");
+}
+
 void Oracle::takeover_asked(NodeIncarnation node, Term at_least, Term stored_promise) {
   if (stored_promise < at_least)
     violate("promise first", name(node) + " asks for " + name(at_least) + " with a stored promise of " + name(stored_promise));

@@ -36,6 +36,8 @@ class Oracle {
 
   // Rule 1: the record changes only upward, one holder a term.
   void granted(const ArbiterRecord& record);
+  // The same without a witness: each node grants by its own record, so a term need not be the highest of all, but still has one holder.
+  void granted_here(const ArbiterRecord& record);
   // Rule 3: what is on stable storage when a takeover is asked for.
   void takeover_asked(NodeIncarnation node, Term at_least, Term stored_promise);
   // Rule 4: solo is asked for by a host whose paths have long been failed.

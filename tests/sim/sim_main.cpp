@@ -38,8 +38,8 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "Run this one");
   app.add_option("--from", from, "First seed to explore");
   app.add_option("--count", count, "How many seeds to explore");
-  app.add_option("--scenario", scenario, "chaos, nocrash, single or endurance")
-      ->check(CLI::IsMember({"chaos", "nocrash", "single", "endurance"}));
+  app.add_option("--scenario", scenario, "chaos, nocrash, single, manual or endurance")
+      ->check(CLI::IsMember({"chaos", "nocrash", "single", "manual", "endurance"}));
   app.add_option("--jobs", jobs, "So many at once")->check(CLI::Range(1, 256));
   app.add_option("--faults", options.faults, "Of endurance: so many a pair");
   app.add_option("--bug", bug, "Plant this bug (number in options.h)")->check(CLI::Range(0, static_cast<int>(Bug::kLast)));
@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   app.add_flag("--recorded", options.recorded, "With flight recorders whose record is replayed at once");
   app.add_flag("--verbose", options.verbose, "Print everything that happens");
   CLI11_PARSE(app, argc, argv);
-  for (const Scenario one : {Scenario::kChaos, Scenario::kNoCrash, Scenario::kSingleFault, Scenario::kEndurance})
+  for (const Scenario one : {Scenario::kChaos, Scenario::kNoCrash, Scenario::kSingleFault, Scenario::kManual, Scenario::kEndurance})
     if (scenario == name_of(one)) options.scenario = one;
   options.bug = static_cast<Bug>(bug);
   if (count == 0) from = options.seed, count = 1;

@@ -44,6 +44,13 @@ TEST(SimPair, OneFaultNeverEndsTheService) {
   EXPECT_GT(totals.takeovers, totals.runs / 5);
 }
 
+// Without a third place, by the word of operators who know the truth.
+TEST(SimPair, OperatorsGrantWhereNoArbiterIs) {
+  const Totals totals = explore(Scenario::kManual, 2000);
+  EXPECT_GT(totals.takeovers, totals.runs / 5);
+  EXPECT_LT(totals.without_survivor, totals.runs / 3);
+}
+
 // A pair that lives long: its safety and its service do not wear out.
 TEST(SimPair, EnduresManyFaults) {
   std::size_t interruptions = 0;
@@ -123,20 +130,24 @@ TEST_P(PlantedBug, IsFound) {
 
 INSTANTIATE_TEST_SUITE_P(
     SimPair, PlantedBug,
-    testing::Values(Planted{"PromiseNotStored", Bug::kPromiseNotStored, Scenario::kChaos, {"promise first"}},
-                    Planted{"AcksAfterTakeover", Bug::kAcksAfterTakeover, Scenario::kChaos, {"nothing after takeover", "one history"}},
-                    Planted{"AckOpensTooMuch", Bug::kAckOpensTooMuch, Scenario::kChaos, {"commit before output", "nothing lost"}},
-                    Planted{"SoloUnproven", Bug::kSoloUnproven, Scenario::kSingleFault, {"service goes on", "solo only when well"}},
-                    Planted{"ProtectTooEarly", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}},
-                    Planted{"SoloStrikesNobody", Bug::kSoloStrikesNobody, Scenario::kChaos, {"nothing lost", "nothing after takeover"}},
-                    Planted{"GateAlwaysOpen", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"commit before output"}},
-                    Planted{"ProtectTooEarlyReal", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}, true},
-                    Planted{"GateAlwaysOpenReal", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"solo by grant"}, true},
-                    Planted{"EndNotTold", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}},
-                    Planted{"EndNotToldReal", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}, true},
-                    Planted{"EndNotToldChaos", Bug::kEndNotTold, Scenario::kChaos, {"nobody revives it"}},
-                    Planted{"EndToldTooEarly", Bug::kEndToldTooEarly, Scenario::kChaos, {"nobody revives it"}},
-                    Planted{"GrantNotStored", Bug::kGrantNotStored, Scenario::kChaos, {"term rises", "run by grant"}}),
+    testing::Values(
+        Planted{"PromiseNotStored", Bug::kPromiseNotStored, Scenario::kChaos, {"promise first"}},
+        Planted{"AcksAfterTakeover", Bug::kAcksAfterTakeover, Scenario::kChaos, {"nothing after takeover", "one history"}},
+        Planted{"AckOpensTooMuch", Bug::kAckOpensTooMuch, Scenario::kChaos, {"commit before output", "nothing lost"}},
+        Planted{"SoloUnproven", Bug::kSoloUnproven, Scenario::kSingleFault, {"service goes on", "solo only when well"}},
+        Planted{"ProtectTooEarly", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}},
+        Planted{"SoloStrikesNobody", Bug::kSoloStrikesNobody, Scenario::kChaos, {"nothing lost", "nothing after takeover"}},
+        Planted{"GateAlwaysOpen", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"commit before output"}},
+        Planted{"ProtectTooEarlyReal", Bug::kProtectTooEarly, Scenario::kChaos, {"nothing lost"}, true},
+        Planted{"GateAlwaysOpenReal", Bug::kGateAlwaysOpen, Scenario::kSingleFault, {"solo by grant"}, true},
+        Planted{"EndNotTold", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}},
+        Planted{"EndNotToldReal", Bug::kEndNotTold, Scenario::kSingleFault, {"both name it"}, true},
+        Planted{"EndNotToldChaos", Bug::kEndNotTold, Scenario::kChaos, {"nobody revives it"}},
+        Planted{"EndToldTooEarly", Bug::kEndToldTooEarly, Scenario::kChaos, {"nobody revives it"}},
+        Planted{"OrdersNotStored", Bug::kOrdersNotStored, Scenario::kSingleFault, {"obeyed"}},
+        Planted{"OperatorLies", Bug::kOperatorLies, Scenario::kManual, {"nothing after takeover", "one history", "nothing lost"}},
+        Planted{"OwnRecordTrusted", Bug::kOwnRecordTrusted, Scenario::kManual, {"nothing after takeover", "one history", "nothing lost"}},
+        Planted{"GrantNotStored", Bug::kGrantNotStored, Scenario::kChaos, {"term rises", "run by grant"}}),
     [](const testing::TestParamInfo<Planted>& planted) { return std::string{planted.param.name}; });
 
 }  // namespace

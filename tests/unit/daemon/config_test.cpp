@@ -67,7 +67,7 @@ std::string replaced(std::string_view from, std::string_view to) {
   text.replace(at, from.size(), to);
   // A pair without a witness pins none.
   const auto key = text.find("witness_key");
-  if (to.starts_with("[etcd]")) text.erase(key, text.find('\n', key) + 1 - key);
+  if (to.starts_with("[etcd]") || to == "[manual]") text.erase(key, text.find('\n', key) + 1 - key);
   return text;
 }
 
@@ -112,7 +112,7 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "b.toml:10: [vm] balloon_mib: expected a whole number from 0 to 127, found 128"},
       {"missing key", "kernel = \"/var/lib/understudy/vmlinux\"", "", "[vm] kernel: expected a string, found nothing"},
       {"missing table", "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"", "",
-       "b.toml: expected a table [witness] or [etcd], found neither"},
+       "b.toml: expected a table [witness], [etcd] or [manual], found none"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
       {"multicast MAC", "52:54", "53:54", "b.toml:14: [net] mac: expected a unicast address"},
       {"bad address", "10.77.0.10", "10.77.0.256", "[net] guest_ip: expected an IPv4 address"},
@@ -233,6 +233,23 @@ TEST_F(KeyedConfigTest, TheKeyFileIsReadWithTheConfiguration) {
   const auto mirrored = load_key(security_);
   ASSERT_FALSE(mirrored);
   EXPECT_THAT(mirrored.error().text(), testing::HasSubstr("[security] peer_key is the public key of"));
+}
+
+TEST(Config, APairMayHaveNoThirdPlace) {
+  const auto manual = parse_config(replaced(kWitnessTable, "[manual]"), "b.toml");
+  ASSERT_TRUE(manual) << manual.error().text();
+  EXPECT_TRUE(manual->manual);
+  EXPECT_TRUE(manual->witness.empty());
+  const auto both = parse_config(replaced(kWitnessTable, "[manual]\n" + std::string{kWitnessTable}), "b.toml");
+  ASSERT_FALSE(both);
+  EXPECT_THAT(both.error().text(), testing::HasSubstr("[manual] beside another arbiter: a pair has one arbiter"));
+  EXPECT_FALSE(parse_config(replaced(kWitnessTable, "[manual]\nautomatic = true"), "b.toml"));
+}
+
+TEST(Config, TheGuestMayHaveAHome) {
+  EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.home);
+  EXPECT_EQ(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"a\""), "b.toml")->pair.home, NodeId::kA);
+  EXPECT_FALSE(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"host-a\""), "b.toml"));
 }
 
 TEST(Config, AnEtcdTableIsReadWithCare) {

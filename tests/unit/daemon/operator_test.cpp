@@ -64,6 +64,23 @@ TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
   EXPECT_THAT(text, HasSubstr("root: 77 requests done, 2 outstanding (oldest 150 ms), 3 errors, the last: write: EIO"));
 }
 
+TEST(Status, AHoldStandsInTheHeadline) {
+  Status status = sample();
+  const auto forms = [&] {
+    capnp::MallocMessageBuilder message;
+    write_status(status, message.initRoot<schema::Status>());
+    const auto reader = message.getRoot<schema::Status>().asReader();
+    return std::pair{status_as_text(reader), status_as_json(reader)};
+  };
+  EXPECT_THAT(forms().first, testing::Not(HasSubstr("HELD")));
+  status.hold = Status::Hold{.by = "alice", .reason = "new kernel", .since_ns = 1'000'000'000, .until_ns = 0, .both_know = true};
+  EXPECT_THAT(forms().first, HasSubstr("NOT PROTECTED, HELD by alice since 1970-01-01T00:00:01.000000Z (new kernel)\n"));
+  status.hold->until_ns = 61'000'000'000;
+  status.hold->both_know = false;
+  EXPECT_THAT(forms().first, HasSubstr("until 1970-01-01T00:01:01.000000Z (new kernel); the other node has not said that it knows"));
+  EXPECT_THAT(forms().second, HasSubstr("\"until\": \"1970-01-01T00:01:01.000000Z\""));
+}
+
 class OperatorSocketTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -120,7 +137,8 @@ TEST_F(OperatorSocketTest, EachCommandArrivesAsItWasAsked) {
     answer({.ok = true, .sentence = "", .status = {}});
   }));
   for (const Command command : {Command::SWITCHOVER, Command::TAKEOVER, Command::CONSOLE, Command::BALLOON, Command::START,
-                                Command::POWER_BUTTON, Command::STATUS}) {
+                                Command::POWER_BUTTON, Command::HOLD, Command::RELEASE, Command::FAILBACK, Command::UNPROTECT,
+                                Command::PROTECT, Command::FENCE, Command::UNFENCE, Command::PREFLIGHT, Command::STATUS}) {
     ASSERT_TRUE(ask_daemon(path_, command, kLong, [](schema::OperatorReply::Reader) {}));
     EXPECT_EQ(heard.load(), command);
   }

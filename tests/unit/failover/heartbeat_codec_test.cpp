@@ -32,6 +32,9 @@ Heartbeat full() {
   out.refusal = "no";
   out.evidence = {{ProbePath::kServiceNic, Health::kFailed, std::chrono::milliseconds{20}, "eth1: no carrier"},
                   {ProbePath::kStorage, Health::kHealthy, std::chrono::milliseconds{21}, ""}};
+  out.hold = {.revision = 22, .held = true, .since_ns = 23, .until_ns = 24, .by = "alice", .reason = "new kernel"};
+  out.hold_ends_in = std::chrono::milliseconds{25};
+  out.wants_no_peer = true;
   return out;
 }
 
@@ -65,14 +68,21 @@ TEST(HeartbeatCodec, CarriesEveryField) {
   EXPECT_EQ(out->evidence[0].health, Health::kFailed);
   EXPECT_EQ(out->evidence[0].age, std::chrono::milliseconds{20});
   EXPECT_EQ(out->evidence[0].text, "eth1: no carrier");
+  EXPECT_EQ(out->hold, in.hold);
+  EXPECT_EQ(out->hold_ends_in, in.hold_ends_in);
+  EXPECT_TRUE(out->wants_no_peer);
 }
 
 TEST(HeartbeatCodec, AbsentHandoverStaysAbsent) {
   Heartbeat in = full();
   in.handover.reset();
+  in.hold = {};
+  in.hold_ends_in.reset();
   const auto out = round_trip(in);
   ASSERT_TRUE(out.has_value());
   EXPECT_FALSE(out->handover.has_value());
+  EXPECT_EQ(out->hold, Hold{});
+  EXPECT_FALSE(out->hold_ends_in.has_value());
 }
 
 TEST(HeartbeatCodec, TextsAreCutAndHarmless) {
@@ -116,6 +126,8 @@ TEST(HeartbeatCodec, RefusesWhatCannotBe) {
       {"age of -1", crafted(evidence(0, 1, -1))},
       {"two pieces of evidence", crafted(evidence(1, 1, 1, 2))},
       {"65 pieces", crafted(evidence(200, 1, 1, 65))},
+      {"revision 18446744073709551615", crafted([](schema::Heartbeat::Builder out) { out.initHold().setRevision(~std::uint64_t{0}); })},
+      {"a hold that ends in", crafted([](schema::Heartbeat::Builder out) { out.setHoldEndsInNs(std::int64_t{1} << 62); })},
       {"no incarnation", crafted([](schema::Heartbeat::Builder) {}, Incarnation{})},
       {"message kind 33", crafted([](schema::Heartbeat::Builder) {}, Incarnation{11}, 33)},
   };

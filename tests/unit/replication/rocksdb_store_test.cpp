@@ -112,6 +112,13 @@ TEST_F(RocksDbStoreTest, RemembersHowTheGuestEndedUntilItLives) {
   EXPECT_EQ(*open()->end(), "");
 }
 
+TEST_F(RocksDbStoreTest, RemembersAnOperatorsOrders) {
+  EXPECT_TRUE(open()->orders()->empty());
+  const std::vector<std::byte> orders{std::byte{1}, std::byte{2}};
+  ASSERT_TRUE(open()->put_orders(orders));
+  EXPECT_EQ(*open()->orders(), orders);
+}
+
 TEST_F(RocksDbStoreTest, SurvivesAKilledProcess) {
   // Nothing is flushed or closed on the way out. (The page cache survives; what sync adds to that is the file system's.)
   const pid_t child = start_other_process("die", STDOUT_FILENO);
