@@ -40,6 +40,7 @@ class Demo {
   Result<void> strike_and_watch(Outcome& outcome);
   void watch_the_end(Outcome& outcome) const;
   Result<void> bring_the_arbiter_back(Outcome& outcome);
+  void let_the_intruder_try(Outcome& outcome) const;
   void wait_until_told(Outcome& outcome) const;
   void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;

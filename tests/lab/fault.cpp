@@ -12,7 +12,7 @@ struct Entry {
   const char* name;
   const char* description;
 };
-constexpr std::array<Entry, 10> kFaults{{
+constexpr std::array<Entry, 11> kFaults{{
     {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
     {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
     {Fault::kNic, "nic", "service NIC removed from host-a"},
@@ -23,6 +23,7 @@ constexpr std::array<Entry, 10> kFaults{{
     {Fault::kGuestPowerOff, "guest-poweroff", "the guest is told to power off"},
     {Fault::kPowerButton, "power-button", "understudy power-button on host-a"},
     {Fault::kArbiterRestart, "arbiter-restart", "SIGKILL to the arbiter, which comes back later"},
+    {Fault::kIntruder, "intruder", "somebody on the pair's networks tries every listening port"},
 }};
 
 constexpr Duration kCommandDeadline = std::chrono::seconds{5};
@@ -49,7 +50,7 @@ std::optional<NodeId> kills(Fault fault) { return fault == Fault::kKill ? std::o
 bool stays_over(Fault fault) { return fault == Fault::kGuestPowerOff || fault == Fault::kPowerButton; }
 bool starts_afresh(Fault fault) { return stays_over(fault) || fault == Fault::kGuestReboot || fault == Fault::kGuestCrash; }
 
-bool stays_on_host_a(Fault fault) { return starts_afresh(fault) || fault == Fault::kArbiterRestart; }
+bool stays_on_host_a(Fault fault) { return starts_afresh(fault) || fault == Fault::kArbiterRestart || fault == Fault::kIntruder; }
 
 Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clock& clock) {
   switch (fault) {
@@ -81,6 +82,8 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
       return pair.command(NodeId::kA, "power-button", kCommandDeadline);
     case Fault::kArbiterRestart:
       pair.arbiter().kill();
+      return {};
+    case Fault::kIntruder:
       return {};
   }
   return {};

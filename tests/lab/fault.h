@@ -1,5 +1,5 @@
 // What the demo does to host-a: the faults, and the operator's switchover, which must lose no more than they do. And what is no fault of a
-// host: the guest's own ends, and a break of the arbiter's, after which nothing may have moved.
+// host: the guest's own ends; and a break of the arbiter's and an intruder on the networks, after which nothing may have moved.
 #pragma once
 
 #include <optional>
@@ -24,7 +24,8 @@ enum class Fault {
   kGuestCrash,
   kGuestPowerOff,
   kPowerButton,
-  kArbiterRestart
+  kArbiterRestart,
+  kIntruder
 };
 
 std::vector<std::string> fault_names();
@@ -42,7 +43,8 @@ bool stays_over(Fault fault);
 // Nobody may take the guest over.
 bool stays_on_host_a(Fault fault);
 
-// Strikes now. Freeze: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart().
+// Strikes now. Freeze: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart(). Intruder: the
+// demo lets him try (intruder.h).
 Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clock& clock);
 void thaw(LabPair& pair);
 

@@ -59,6 +59,18 @@ LabArbiter::Options LabPair::arbiter_options() const {
           .admitted = {keys_.of(NodeId::kA).public_key().text(), keys_.of(NodeId::kB).public_key().text()}};
 }
 
+std::vector<Port> LabPair::ports() const {
+  const auto at_host_a = [this](const std::string& what, int port) {
+    return Port{
+        .what = what, .endpoint = fmt::format("tcp://10.77.1.1:{}", port), .machine = kHosts[1], .key = keys_.of(NodeId::kA).public_key()};
+  };
+  std::vector<Port> ports{at_host_a("replication", 7001), at_host_a("heartbeat", 7002)};
+  if (options_.arbiter == ArbiterKind::kWitness)
+    ports.push_back(
+        {.what = "witness", .endpoint = LabArbiter::kWitnessEndpoint, .machine = kHosts[1], .key = keys_.witness().public_key()});
+  return ports;
+}
+
 std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
 
 Result<void> LabPair::write_files() const {

@@ -14,6 +14,7 @@
 #include "net/base/result.h"
 #include "tests/lab/child.h"
 #include "tests/lab/guest_service.h"
+#include "tests/lab/intruder.h"
 #include "tests/lab/lab_arbiter.h"
 #include "tests/lab/lab_keys.h"
 #include "tests/lab/node_status.h"
@@ -55,6 +56,9 @@ class LabPair {
   // Until host-a says that the pair is protected.
   Result<NodeStatus> wait_until_protected(Duration deadline) const;
 
+  // Where somebody listens: host-a for host-b, and a witness for both.
+  std::vector<Port> ports() const;
+  const LabKeys& keys() const { return keys_; }
   LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   std::filesystem::path disk(NodeId id) const;

@@ -43,6 +43,17 @@ struct ArbiterBreak {
   std::string record_after;  // what it has on record then, as an operator is told; or why that is not to be had
 };
 
+// Of a run with an intruder: what was tried, and what those who listen said of it.
+struct Intrusion {
+  struct Tried {
+    std::string what;   // "a replayed stream"
+    std::string where;  // "heartbeat"
+    std::string told;   // what was counted and named; empty: nothing, so it was let in or went unnoticed
+  };
+  Term term_before;
+  std::vector<Tried> tried;
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   Instant fault_at;
@@ -67,6 +78,7 @@ struct Outcome {
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
   std::optional<ArbiterBreak> arbiter;
+  std::optional<Intrusion> intrusion;
   std::string background;  // what else went wrong, a sentence; empty: nothing
 };
 

@@ -40,6 +40,12 @@ Outcome good(Fault fault) {
                      .record_after = "etcd at http://10.0.0.1:1, store 5: pair lab: term 2, pair; holder: node a (incarnation 7)"};
     return outcome;
   }
+  if (fault == Fault::kIntruder) {
+    outcome.statuses[0]->term = outcome.statuses[1]->term = Term{2};
+    outcome.intrusion =
+        Intrusion{.term_before = Term{2}, .tried = {{.what = "random bytes", .where = "heartbeat", .told = "10.0.0.2: malformed"}}};
+    return outcome;
+  }
   outcome.history.boots = 2;
   outcome.ending = GuestEnding{.told = {"running; it was rebooted", "warm; it was rebooted"}, .not_left_alone = "", .started_at = {}};
   if (stays_over(fault)) outcome.ending->started_at = at_ms(5000);
@@ -107,6 +113,10 @@ const Case kCases[] = {
        o.statuses[1]->timeline = {{"granted", at_ms(1100), Term{3}, ""}};
      },
      "host-b changed its term: granted"},
+    {"intruder_let_in", Fault::kIntruder, [](Outcome& o) { o.intrusion->tried[0].told.clear(); },
+     "random bytes at heartbeat: nobody said that it was refused"},
+    {"intruder_idle", Fault::kIntruder, [](Outcome& o) { o.intrusion->tried.clear(); }, "the intruder tried nothing"},
+    {"intruder_moved_the_guest", Fault::kIntruder, [](Outcome& o) { o.statuses[0]->term = Term{3}; }, "the term changed from 2 to 3"},
     {"arbiter_forgot", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->record_after = "pair lab: no record"; }, "without its record"},
     {"disk_of_a_boot", Fault::kGuestReboot, [](Outcome& o) { o.log_records_missing = 1; }, "not on the disk"},
     {"nothing_after_waking", Fault::kFreeze, [](Outcome& o) { o.acknowledged_after_thaw = 0; }, "after host-a woke up"},
