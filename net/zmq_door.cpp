@@ -95,7 +95,7 @@ void ZmqDoor::judge_ended() {
   socket_.deliver_all();
   for (const auto& ended : std::exchange(ended_, {})) {
     if (ended.heard || take_told(ended.address)) continue;
-    refuse(ended.address.empty() ? "an address gone already" : ended.address, listener_says(ended.failure));
+    refuse(ended.address.empty() ? "somebody gone already" : ended.address, listener_says(ended.failure));
   }
 }
 
@@ -139,8 +139,7 @@ void ZmqDoor::knock_again_later() {
 
 // Every one is logged: the log itself holds back what comes too often.
 void ZmqDoor::refuse(const std::string& address, const std::string& why) {
-  ++refusals_.count;
-  refusals_.last = address + ": " + why;
+  refusals_.add({.count = 1, .last = address + ": " + why, .last_at = loop_.clock().now()});
   log(Severity::kWarning, "link: connection refused", {{"link", name_}, {"address", address}, {"reason", why}, {"count", refusals_.count}});
 }
 

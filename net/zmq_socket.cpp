@@ -8,9 +8,12 @@
 #include "net/base/check.h"
 
 #ifdef __SANITIZE_THREAD__
-// ZeroMQ is not instrumented: its lock-free queues, and all that is handed over through them, look like races to ThreadSanitizer.
+// ZeroMQ is not instrumented: its lock-free queues, and all that is handed over through them, look like races to ThreadSanitizer. Nor is
+// libsodium, by which it decrypts into its messages.
 extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() { return "called_from_lib:libzmq.so\nrace:libzmq.so\n"; }
+extern "C" const char* __tsan_default_suppressions() {
+  return "called_from_lib:libzmq.so\nrace:libzmq.so\ncalled_from_lib:libsodium.so\nrace:libsodium.so\n";
+}
 #endif
 
 namespace understudy {

@@ -103,14 +103,18 @@ void NodeRunner::receive(const Message& message) {
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
     return;
   }
-  // For the count alone: the node drops it by itself.
-  if (heartbeat->sender.incarnation == heard_ && heartbeat->sequence <= heard_sequence_)
-    ++repeated_;
-  else
-    heard_sequence_ = heartbeat->sequence;
-  heard_ = heartbeat->sender.incarnation;
+  count_if_stale(*heartbeat);
   if (manual_) manual_->heard(*heartbeat);
   feed(input::HeartbeatReceived{std::move(*heartbeat)});
+}
+
+// For the count alone: what to believe is the node's business (PeerView).
+void NodeRunner::count_if_stale(const Heartbeat& heartbeat) {
+  const bool same = heartbeat.sender.incarnation == heard_.sender.incarnation;
+  if (same ? heartbeat.sequence <= heard_.sequence : heartbeat.term < heard_.term)
+    ++stale_;
+  else
+    heard_ = {.sender = heartbeat.sender, .term = heartbeat.term, .sequence = heartbeat.sequence};
 }
 
 Arbiter::Callback NodeRunner::answer_to(AskId ask) {
@@ -450,7 +454,7 @@ Status NodeRunner::status() const {
                          .last_error = disk.evidence.last_error});
   out.insecure = config_.security.insecure;
   out.links = heartbeat_numbers_();
-  out.links.add(LinkNumbers{.malformed = malformed_, .stale = repeated_});
+  out.links.add(LinkNumbers{.malformed = malformed_, .stale = stale_});
   out.links.add(guest.link);
   for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
   return out;

@@ -54,6 +54,7 @@ class NodeRunner {
   void judge_guest_disks(Instant now);
   void process(const Input& input);
   void receive(const Message& message);
+  void count_if_stale(const Heartbeat& heartbeat);
   void show_role();
   Status status() const;
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
@@ -100,9 +101,12 @@ class NodeRunner {
   std::uint64_t last_command_ = 0;
   const std::function<LinkNumbers()> heartbeat_numbers_;
   std::uint64_t malformed_ = 0;  // heartbeats that no decoder took
-  std::uint64_t repeated_ = 0;   // heartbeats not newer than one that came before
-  Incarnation heard_{};          // of the latest heartbeat
-  std::uint64_t heard_sequence_ = 0;
+  std::uint64_t stale_ = 0;      // heartbeats not newer than one that came before, or of an older term
+  struct {
+    NodeIncarnation sender{};
+    Term term{};
+    std::uint64_t sequence = 0;
+  } heard_;                                                           // the newest heartbeat
   std::string arbiter_trouble_;                                       // why the latest question to the arbiter has no answer
   std::map<ProbePath, ProbeReport> probed_;                           // the latest of each path, for the status
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end

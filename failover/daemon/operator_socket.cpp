@@ -100,7 +100,7 @@ class ZmqOperatorServer final : public OperatorServer {
   }
 
   void refuse(std::string why, const Answer& answer) {
-    refusals_.add({.count = 1, .last = why});
+    refusals_.add({.count = 1, .last = why, .last_at = loop_.clock().now()});
     log(Severity::kWarning, "operator's request refused", {{"reason", why}, {"count", refusals_.count}});
     answer({.ok = false, .sentence = std::move(why), .status = {}});
   }

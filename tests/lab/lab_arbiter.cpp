@@ -120,7 +120,8 @@ Refusals LabArbiter::refusals() const {
   Refusals found;
   std::ifstream log{options_.folder / "witness.log"};
   for (std::string line; std::getline(log, line);) {
-    if (line.find("link: connection refused") != std::string::npos) found.add({.count = 1, .last = line.substr(line.find("address="))});
+    if (line.find("link: connection refused") != std::string::npos)
+      found.add({.count = 1, .last = line.substr(line.find("address=")), .last_at = {}});
   }
   return found;
 }
