@@ -24,6 +24,7 @@ struct Heartbeat {
   hold @15 :Hold;          # null: there never was one
   holdEndsInNs @16 :Int64 = -1;
   wantsNoPeer @17 :Bool;
+  justMoved @18 :Bool;
 }
 
 # An operator's word: node_io.h says what each field means.
@@ -53,4 +54,6 @@ struct Evidence {
   health @1 :UInt8;
   ageNs @2 :Int64;
   text @3 :Text;
+  suspected @4 :Bool;
+  beyond @5 :Bool;
 }

@@ -46,8 +46,10 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
     if (age < Duration{} || age > kMaxAge) return corrupt("evidence of an age of " + std::to_string(age.count()) + " ns");
     if (evidence.getPath() >= kProbePathCount) continue;  // a later version's probe
     if (std::exchange(seen[evidence.getPath()], true)) return corrupt("two pieces of evidence for one path");
-    out.evidence.push_back({static_cast<ProbePath>(evidence.getPath()), static_cast<Health>(evidence.getHealth()), age,
-                            clean_text(evidence.getText(), kMaxTextBytes)});
+    const auto health = static_cast<Health>(evidence.getHealth());
+    if (evidence.getSuspected() && health != Health::kDegraded) return corrupt("a suspicion of a path that is not degraded");
+    out.evidence.push_back({static_cast<ProbePath>(evidence.getPath()), health, age, clean_text(evidence.getText(), kMaxTextBytes),
+                            evidence.getSuspected(), evidence.getBeyond()});
   }
   if (in.hasHold()) {
     US_ASSIGN(out.hold, read_hold(in.getHold()));
@@ -55,6 +57,7 @@ Result<Heartbeat> read(const Envelope& envelope, schema::Heartbeat::Reader in) {
   if (in.getHoldEndsInNs() >= 0) out.hold_ends_in = Duration{in.getHoldEndsInNs()};
   if (out.hold_ends_in > kMaxHoldLength) return corrupt("a hold that ends in " + std::to_string(in.getHoldEndsInNs()) + " ns");
   out.wants_no_peer = in.getWantsNoPeer();
+  out.just_moved = in.getJustMoved();
   return out;
 }
 
@@ -91,7 +94,10 @@ Message encode_heartbeat(PairId pair, const Heartbeat& heartbeat) {
       evidence[i].setHealth(static_cast<std::uint8_t>(path.health));
       evidence[i].setAgeNs(std::clamp(path.age, Duration{}, kMaxAge).count());
       evidence[i].setText(text_of(path.text));
+      evidence[i].setSuspected(path.suspected);
+      evidence[i].setBeyond(path.beyond);
     }
+    out.setJustMoved(heartbeat.just_moved);
   });
   const Envelope envelope{.kind = kHeartbeatKind,
                           .pair = pair,

@@ -306,13 +306,14 @@ void Node::evaluate() {
     if (orders_asked_ > orders_stored_) emit(action::PersistOrders{orders_asked_, orders_});
   }
   ask_when_due();
+  evaluate_fitness();
   sync_gate();
   if (beat_now_ || now_ >= next_heartbeat_at_) beat();
 }
 
 action::SetGate Node::desired_gate() const {
   if (!runs_guest()) return {};
-  if (confirmation_) return {.mode = GateMode::kHold, .term = term_};
+  if (confirmation_ || fenced_itself()) return {.mode = GateMode::kHold, .term = term_};
   if (role_ == Role::kPrimary) return {.mode = GateMode::kPair, .term = term_, .peer = eligible_peer().incarnation};
   if (protecting_ != Protecting::kNo) return {.mode = GateMode::kPair, .term = term_, .peer = protecting_peer_};
   return {.mode = GateMode::kSolo, .term = term_};
@@ -346,6 +347,7 @@ void Node::beat() {
   if (handover_) beat.handover = handover_->offer;
   beat.refusal = refusal_;
   beat.evidence = own_evidence();
+  beat.just_moved = just_moved();
   beat.hold = orders_.hold;
   if (hold_ends_at_) beat.hold_ends_in = std::max(*hold_ends_at_ - now_, Duration{});
   beat.wants_no_peer = runs_guest() && wants_no_peer_;
@@ -358,7 +360,7 @@ std::vector<PathEvidence> Node::own_evidence() const {
   for (const ProbePath path : config_.probes) {
     const auto& latest = probed_[static_cast<std::size_t>(path)];
     if (latest) {
-      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text});
+      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text, latest->suspected, latest->beyond});
     } else {
       evidence.push_back({path, Health::kUnknown, now_ - started_at_, ""});
     }
@@ -368,7 +370,10 @@ std::vector<PathEvidence> Node::own_evidence() const {
 }
 
 Verdict Node::verdict_on_self() const {
-  return judge({.evidence = own_evidence()}, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
+  const std::vector<PathEvidence> own = own_evidence();
+  Observation observation{.evidence = own};
+  if (peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after) observation.other = peer_.last().evidence;
+  return judge(observation, limits());
 }
 
 Verdict Node::verdict_on_peer() const {
@@ -377,7 +382,9 @@ Verdict Node::verdict_on_peer() const {
     observation.since_progress = now_ - progress_at_;
   // With the ages it was sent with: a heartbeat that does not come is silence, not a failed path.
   if (peer_.known()) observation.evidence = peer_.last().evidence;
-  return judge(observation, {config_.takeover_after, config_.stalled_after, config_.evidence_max_age});
+  const std::vector<PathEvidence> own = own_evidence();
+  observation.other = own;
+  return judge(observation, limits());
 }
 
 NodeIncarnation Node::eligible_peer() const {
@@ -407,7 +414,8 @@ NodeStatus Node::status() const {
   status.eligible = role_ == Role::kSecondary && image_whole_ &&
                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
-  status.holds_output = runs_guest() && (confirmation_ || (gate_.mode == GateMode::kPair && !session_.up));
+  if (fenced_itself()) status.unfit = reason_to_be_unfit();
+  status.holds_output = runs_guest() && (confirmation_ || fenced_itself() || (gate_.mode == GateMode::kPair && !session_.up));
   status.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
   status.ended = ended_;
   status.end_settled = runs_guest() ? end_settled_ : !ended_.empty();

@@ -21,6 +21,13 @@
 
 namespace understudy {
 
+// What becomes of the other host when this node takes the guest over. No safety rests on it: it makes a sick host stop early.
+enum class Fencing : std::uint8_t {
+  kNone,
+  kAlongside,  // it is switched off while the guest is started here
+  kRequired,   // the guest is started once it is known that the other host does not run it
+};
+
 struct NodeConfig {
   NodeId node = NodeId::kA;
   bool starts_as_primary = false;  // who boots the guest when the pair is new
@@ -33,6 +40,10 @@ struct NodeConfig {
   Duration stalled_after = std::chrono::milliseconds{1500};  // secondary: heartbeats come, but no epoch commits for so long
   Duration sick_hold = std::chrono::milliseconds{150};       // secondary: a failed path is reported for so long
   Duration evidence_max_age = std::chrono::milliseconds{700};
+  Duration storage_max_age = std::chrono::milliseconds{1600};  // the same of storage
+  // Primary without its peer, and with a path that it suspects: the peer, if it lives and is well, is left so long to ask first.
+  Duration doubt_hold = std::chrono::milliseconds{1600};
+  Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a failed path or a lack of progress, only for silence
   Duration arbiter_retry = std::chrono::milliseconds{100};  // repeats an unanswered request to the arbiter
   Duration store_retry = std::chrono::milliseconds{500};
   Duration session_retry = std::chrono::milliseconds{300};  // between a session's break and the next one
@@ -46,6 +57,11 @@ struct NodeConfig {
   // No third place: the arbiter's record is this node's own, so it can't say what the other one was granted. Nothing that could make both
   // nodes holders is asked for then but on an operator's word (kGrant).
   bool manual = false;
+  Fencing fencing = Fencing::kNone;
+  // A holder that is sick itself, or holds its output without being granted to go on alone, for so long lets nothing out any more until it
+  // is well, and says that it is unfit; nullopt: it does neither.
+  std::optional<Duration> self_fence_after;
+  Duration fence_retry = std::chrono::seconds{5};     // kRequired: an agent that failed is tried again so long after
   Duration order_patience = std::chrono::seconds{3};  // an operator is told within this what became of an order to both nodes
   std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
@@ -66,6 +82,7 @@ struct NodeStatus {
   std::string ended;            // not empty: how the guest ended by itself, and what is to be done to start it again
   bool end_settled = false;     // and nobody can revive it any more, whatever fails
   std::string guest_note;       // what else there is to tell of the guest, here or at the peer
+  std::string unfit;            // not empty: why this node fenced itself, and its watchdog is not to be petted
   std::string why;              // one sentence: the reason for the role, or what the node waits for
   Hold hold;                    // as far as this node knows
   std::optional<Duration> hold_ends_in;
@@ -184,6 +201,10 @@ class Node {
   std::vector<PathEvidence> own_evidence() const;
   Verdict verdict_on_self() const;
   Verdict verdict_on_peer() const;
+  VerdictLimits limits() const {
+    return {config_.takeover_after, config_.stalled_after, config_.evidence_max_age, config_.storage_max_age};
+  }
+  bool just_moved() const { return runs_guest() && moved_at_ && now_ - *moved_at_ < config_.hold_down; }
 
   // node_arbiter.cpp: asking, learning, applying
   void on(const input::ArbiterAnswered& in);
@@ -226,7 +247,9 @@ class Node {
   void session_over();
   bool peer_lost_its_image() const;  // the eligible peer, for a primary
   std::string reason_to_drop_peer() const;
-  bool proven_healthy_since(Instant instant) const;
+  // How far this host's paths allow it to go on alone, by evidence from after `instant`.
+  enum class Fitness : std::uint8_t { kUnproven, kDoubtful, kProven };
+  Fitness fitness_since(Instant instant) const;
 
   // node_guest.cpp: a guest that ends by itself
   void on(const input::GuestStopped& in);
@@ -264,12 +287,24 @@ class Node {
   // Whether anything but an operator may make the other node this pair's holder.
   bool moves_by_itself() const { return !orders_.hold.held && !config_.manual; }
 
+  // node_fencing.cpp: the other host, switched off
+  void on(const input::PeerFenced& in);
+  void on(const input::Poisoned& in);
+  bool fence_peer_first();
+  void evaluate_fencing();
+  void peer_is_fenced(const std::string& how);
+  std::string reason_to_be_unfit() const;
+  void evaluate_fitness();
+  bool fenced_itself() const { return config_.self_fence_after && unfit_since_ && now_ - *unfit_since_ >= *config_.self_fence_after; }
+  bool waits_for_fencing() const { return fencing_for_ != Term{} && fenced_for_ < fencing_for_; }
+
   // node_secondary.cpp: detection and takeover
   void evaluate_secondary();
   void consider_handover();
   std::string reason_not_to_take_over() const;
   void command_takeover(CommandId id);
   std::optional<std::string> reason_to_take_over();
+  std::string held_back(const Verdict& verdict) const;  // why a sick primary keeps the guest; empty: it does not
   void begin_candidacy(Goal goal, const std::string& why);
   void candidacy_failed(const std::string& why);
 
@@ -324,7 +359,8 @@ class Node {
   std::optional<Instant> promised_since_;  // primary: the peer has promised a higher term
   std::optional<Instant> broken_at_;       // primary: the peer must be dropped, noticed then
   Instant announced_at_;
-  std::string refusal_;  // of the handover offered by the peer
+  std::optional<Instant> moved_at_;  // holder: the guest came here from the other node
+  std::string refusal_;              // of the handover offered by the peer
 
   // The arbiter.
   std::optional<ArbiterRecord> record_;
@@ -375,9 +411,14 @@ class Node {
   std::uint64_t orders_asked_ = 0;  // of the store
   std::uint64_t orders_stored_ = 0;
   std::optional<PendingOrder> ordering_;
-  bool wants_no_peer_ = false;  // holder
-  bool machine_spent_ = false;  // a guest ran in this process and was stopped: no image can be held in it any more
-  bool joins_again_ = false;    // was fenced by an order, and no more
+  bool handed_over_ = false;  // the term that is being applied was offered by the peer, whose guest stands
+  Term fencing_for_;          // the other host is being switched off for this term; 0: it never was
+  Term fenced_for_;           // and it was, for this one
+  Instant fence_again_at_ = Instant::max();
+  std::optional<Instant> unfit_since_;  // holder
+  bool wants_no_peer_ = false;          // holder
+  bool machine_spent_ = false;          // a guest ran in this process and was stopped: no image can be held in it any more
+  bool joins_again_ = false;            // was fenced by an order, and no more
 };
 
 }  // namespace understudy

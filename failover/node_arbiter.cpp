@@ -199,6 +199,7 @@ void Node::apply_later(const ArbiterRecord& record) {
   if (applying_ && applying_->term >= record.term) return;
   if (role_ == Role::kSecondary) emit(action::RefuseSessions{});
   applying_ = record;
+  handed_over_ = goal_ == Goal::kSwitchover;
   mark(action::Milestone::kGranted);
   note(Severity::kInfo, "granted", {{"record", describe(record)}});
   if (stored_term_ >= record.term) return apply();
@@ -233,6 +234,7 @@ void Node::on(const input::StoreFailed& in) {
 
 // The granted term is on stable storage: act in it.
 void Node::apply() {
+  if (fence_peer_first()) return;
   const ArbiterRecord record = *applying_;
   applying_.reset();
   mark(action::Milestone::kTermStored);
@@ -277,8 +279,10 @@ void Node::apply() {
   }
   image_whole_ = false;
   refusal_.clear();
+  moved_at_ = now_;
   why_ = "took over at epoch " + std::to_string(committed_.epoch.raw()) + " of term " + std::to_string(committed_.term.raw());
   if (candidate_for_broken_) took_over_broken_at_ = now_;
+  if (config_.fencing == Fencing::kAlongside && !handed_over_) emit(action::FencePeer{fencing_for_ = term_});
   // What is over is started only by an operator who saw that it was: an epoch with its end may have come after everything was asked.
   emit(action::TakeOver{term_, command_ && command_->start});
   if (role_ == Role::kPrimary) start_session(committed_);

@@ -36,6 +36,10 @@ struct ArchivedEnum<ProbePath> {
   static constexpr ProbePath kLast = static_cast<ProbePath>(kProbePathCount - 1);
 };
 template <>
+struct ArchivedEnum<Fencing> {
+  static constexpr Fencing kLast = Fencing::kRequired;
+};
+template <>
 struct ArchivedEnum<Health> {
   static constexpr Health kLast = Health::kFailed;
 };
@@ -55,18 +59,18 @@ void transfer(auto& archive, Proposal& x) { archive(x.kind, x.request, x.expecte
 void transfer(auto& archive, ArbiterAnswer& x) { archive(x.granted, x.record, x.store, x.reason); }
 void transfer(auto& archive, EpochPosition& x) { archive(x.term, x.epoch); }
 void transfer(auto& archive, HandoverOffer& x) { archive(x.term, x.final_epoch); }
-void transfer(auto& archive, PathEvidence& x) { archive(x.path, x.health, x.age, x.text); }
-void transfer(auto& archive, ProbeReport& x) { archive(x.path, x.health, x.started_at, x.completed_at, x.text); }
+void transfer(auto& archive, PathEvidence& x) { archive(x.path, x.health, x.age, x.text, x.suspected, x.beyond); }
+void transfer(auto& archive, ProbeReport& x) { archive(x.path, x.health, x.started_at, x.completed_at, x.text, x.suspected, x.beyond, x.latency); }
 void transfer(auto& archive, Hold& x) { archive(x.revision, x.held, x.since_ns, x.until_ns, x.by, x.reason); }
 void transfer(auto& archive, StandingOrders& x) { archive(x.hold, x.fenced); }
 void transfer(auto& archive, Heartbeat& x) {
   archive(x.sender, x.sequence, x.echo_incarnation, x.echo_sequence, x.role, x.term, x.promise, x.has_history, x.image_whole, x.committed,
-          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence, x.hold, x.hold_ends_in, x.wants_no_peer);
+          x.eligible_peer, x.guest_stopped, x.guest, x.handover, x.refusal, x.evidence, x.just_moved, x.hold, x.hold_ends_in, x.wants_no_peer);
 }
 void transfer(auto& archive, NodeConfig& x) {
   archive(x.node, x.starts_as_primary, x.alone, x.probes, x.heartbeat_every, x.takeover_after, x.solo_after, x.stalled_after, x.sick_hold,
-          x.evidence_max_age, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
-          x.broken_again_within, x.home, x.manual, x.order_patience, x.rejoin_after);
+          x.evidence_max_age, x.storage_max_age, x.doubt_hold, x.hold_down, x.arbiter_retry, x.store_retry, x.session_retry, x.gap_after, x.handover_deadline, x.switchover_keeps_image,
+          x.broken_again_within, x.home, x.manual, x.fencing, x.self_fence_after, x.fence_retry, x.order_patience, x.rejoin_after);
 }
 
 void transfer(auto& archive, input::Started& x) {
@@ -87,6 +91,8 @@ void transfer(auto& archive, input::ArbiterFailed& x) { archive(x.ask, x.reason)
 void transfer(auto& archive, input::PromisePersisted& x) { archive(x.promise); }
 void transfer(auto& archive, input::TermPersisted& x) { archive(x.term); }
 void transfer(auto& archive, input::OrdersPersisted& x) { archive(x.order); }
+void transfer(auto& archive, input::PeerFenced& x) { archive(x.term, x.ok, x.text); }
+void transfer(auto& archive, input::Poisoned& x) { archive(x.term); }
 void transfer(auto& archive, input::StoreFailed& x) { archive(x.reason); }
 void transfer(auto& archive, input::GateSet& x) { archive(x.order, x.open_epoch); }
 void transfer(auto& archive, input::GuestRunning& x) { archive(x.term); }
@@ -105,6 +111,7 @@ void transfer(auto& archive, action::PersistPromise& x) { archive(x.promise); }
 void transfer(auto& archive, action::PersistTerm& x) { archive(x.term); }
 void transfer(auto& archive, action::PersistEnd& x) { archive(x.ended); }
 void transfer(auto& archive, action::PersistOrders& x) { archive(x.order, x.orders); }
+void transfer(auto& archive, action::FencePeer& x) { archive(x.term); }
 void transfer(auto& archive, action::SendHeartbeat& x) { archive(x.heartbeat); }
 void transfer(auto& archive, action::BootGuest& x) { archive(x.term); }
 void transfer(auto& archive, action::TakeOver& x) { archive(x.term, x.start); }

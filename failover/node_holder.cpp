@@ -42,15 +42,18 @@ void Node::evaluate_holder() {
   if (goal_ == Goal::kNone && outdated && now_ >= ask_at_) pursue(Goal::kRead);
 }
 
-bool Node::proven_healthy_since(Instant instant) const {
-  if (broken_) return false;
+Node::Fitness Node::fitness_since(Instant instant) const {
+  if (broken_) return Fitness::kUnproven;
+  bool doubtful = false;
   for (const ProbePath path : config_.probes) {
     const auto& latest = probed_[static_cast<std::size_t>(path)];
-    if (!latest || latest->started_at < instant) return false;
-    if (latest->health != Health::kHealthy && latest->health != Health::kDegraded) return false;
-    if (now_ - latest->completed_at > config_.evidence_max_age) return false;
+    if (latest && latest->health == Health::kFailed) return Fitness::kUnproven;
+    if (latest && latest->suspected) doubtful = true;
+    if (!needs_fresh_proof(path)) continue;
+    if (!latest || latest->health == Health::kUnknown || latest->started_at < instant) return Fitness::kUnproven;
+    if (now_ - latest->completed_at > limits().max_age(path)) return Fitness::kUnproven;
   }
-  return true;
+  return doubtful ? Fitness::kDoubtful : Fitness::kProven;
 }
 
 bool Node::peer_lost_its_image() const { return peer_.known() && peer_.incarnation() != eligible_peer().incarnation; }
@@ -79,7 +82,8 @@ void Node::evaluate_primary() {
   }
   if (goal_ == Goal::kSolo || now_ < recheck_at_) return;
   // Only evidence from after the break counts: the sick host must not win the race for the next term.
-  if (!proven_healthy_since(*broken_at_)) {
+  const Fitness fitness = fitness_since(*broken_at_);
+  if (fitness == Fitness::kUnproven) {
     why_ = "holds output: " + drop +
            (broken_ ? ", and KVM gave up on the guest here; `understudy start` boots it here"
                     : ", and this host's own probes are not proven healthy since");
@@ -87,6 +91,11 @@ void Node::evaluate_primary() {
   }
   if (!may_ask_alone()) {
     why_ = "holds output: " + drop + "; without an arbiter only an operator can say that the other node does not run: `understudy grant`";
+    return;
+  }
+  // A suspicion that nobody shares or denies: a peer that is well asks first, and without one this host is better than none.
+  if (fitness == Fitness::kDoubtful && now_ - *broken_at_ < config_.doubt_hold) {
+    why_ = "holds output: " + drop + ", and here, " + verdict_on_self().text + "; leaves a peer that is well the time to take over";
     return;
   }
   why_ = "holds output: " + drop + "; asks to go on alone";

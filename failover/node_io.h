@@ -92,6 +92,7 @@ struct Heartbeat {
   std::optional<HandoverOffer> handover;
   std::string refusal;                 // why the sender can't accept the handover offered to it; empty: it does not refuse
   std::vector<PathEvidence> evidence;  // at most one per path
+  bool just_moved = false;             // the guest moved to the sender less than NodeConfig::hold_down ago
   Hold hold;
   std::optional<Duration> hold_ends_in;  // of a hold that ends by itself: so long after this was sent
   bool wants_no_peer = false;            // a holder whose operator wants it to run alone
@@ -183,6 +184,16 @@ struct TermPersisted {
 struct OrdersPersisted {
   std::uint64_t order = 0;  // the action's
 };
+// Answers action::FencePeer. The other host is off, or its agent could not say so.
+struct PeerFenced {
+  Term term;  // the action's
+  bool ok = false;
+  std::string text;  // for a person
+};
+// The other node, granted `term`, wants this one to stop (poison_pill.h).
+struct Poisoned {
+  Term term;
+};
 struct StoreFailed {  // a put failed or its deadline passed
   std::string reason;
 };
@@ -234,12 +245,12 @@ struct GuestNoted {  // worth telling on both nodes, and no end: a panic, a rebo
 
 }  // namespace input
 
-using Input =
-    std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp, input::ImageOverwritten,
-                 input::EpochCommitted, input::SessionActivity, input::SessionBroken, input::SessionRefused, input::Probed,
-                 input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted, input::TermPersisted, input::OrdersPersisted,
-                 input::StoreFailed, input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished,
-                 input::HandoverFailed, input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
+using Input = std::variant<input::Started, input::Tick, input::HeartbeatReceived, input::PeerConnection, input::SessionUp,
+                           input::ImageOverwritten, input::EpochCommitted, input::SessionActivity, input::SessionBroken,
+                           input::SessionRefused, input::Probed, input::ArbiterAnswered, input::ArbiterFailed, input::PromisePersisted,
+                           input::TermPersisted, input::OrdersPersisted, input::PeerFenced, input::Poisoned, input::StoreFailed,
+                           input::GateSet, input::GuestRunning, input::GuestFailed, input::HandoverFinished, input::HandoverFailed,
+                           input::LoopGap, input::Command, input::GuestStopped, input::GuestBroken, input::GuestNoted>;
 
 // --------------------------------------------------------------------------------------------------------------- actions
 namespace action {
@@ -264,6 +275,10 @@ struct PersistEnd {  // how the guest ended; empty: it lives. Not answered
 struct PersistOrders {      // -> OrdersPersisted, StoreFailed
   std::uint64_t order = 0;  // rises; the answer carries it
   StandingOrders orders;
+};
+// The other host is to be switched off: this node was granted `term`. -> PeerFenced
+struct FencePeer {
+  Term term;
 };
 struct SendHeartbeat {
   Heartbeat heartbeat;
@@ -342,10 +357,11 @@ struct Timeline {
 
 }  // namespace action
 
-using Action = std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::PersistEnd,
-                            action::PersistOrders, action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest,
-                            action::ResumeGuest, action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession,
-                            action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
-                            action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
+using Action =
+    std::variant<action::ReadArbiter, action::Propose, action::PersistPromise, action::PersistTerm, action::PersistEnd,
+                 action::PersistOrders, action::FencePeer, action::SendHeartbeat, action::BootGuest, action::TakeOver, action::FinishGuest,
+                 action::ResumeGuest, action::RestartGuest, action::RecoverGuest, action::StopGuest, action::StartSession,
+                 action::RaiseSessionTerm, action::StopSession, action::AcceptSessions, action::RefuseSessions, action::SetGate,
+                 action::AnnounceAddress, action::Rejoin, action::CommandResult, action::LogEvent, action::Timeline>;
 
 }  // namespace understudy

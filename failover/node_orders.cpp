@@ -159,6 +159,10 @@ bool Node::may_ask_alone() const {
 
 void Node::command_grant(CommandId id) {
   const auto refuse = [&](const std::string& why) { answer(id, false, "grant refused: " + why); };
+  if (applying_ && waits_for_fencing()) {
+    answer(id, true, "the guest is started here: an operator says that the other host is off");
+    return peer_is_fenced("an operator says so");
+  }
   if (!config_.manual) return refuse("this pair has an arbiter, which grants");
   if (ordering_ || command_) return refuse("another order is under way");
   const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;

@@ -3,8 +3,12 @@
 
 namespace understudy {
 
+namespace {
+constexpr const char* kNoTakeover = "does not take over";
+}
+
 void Node::evaluate_secondary() {
-  if (applying_) return;
+  if (applying_) return evaluate_fencing();
   consider_handover();
   if (command_ && now_ >= command_->deadline) {
     answer(command_->id, false,
@@ -20,9 +24,17 @@ void Node::evaluate_secondary() {
   }
   if (!image_whole_ || goal_ != Goal::kNone) return;
   const std::optional<std::string> reason = reason_to_take_over();
-  if (!reason || now_ < recheck_at_) return;
+  if (!reason) {
+    const std::string held = held_back(verdict_on_peer());
+    if (!held.empty())
+      why_ = held;
+    else if (why_.starts_with(kNoTakeover) && now_ >= recheck_at_)
+      why_ = "holds the guest's image";
+    return;
+  }
+  if (now_ < recheck_at_) return;
   if (const Verdict self = verdict_on_self(); self.condition == Condition::kFailed) {
-    why_ = "does not take over although the primary is lost (" + *reason + "): here, " + self.text;
+    why_ = std::string{kNoTakeover} + " although the primary is lost (" + *reason + "): here, " + self.text;
     return;
   }
   if (config_.manual) {
@@ -52,6 +64,10 @@ std::optional<std::string> Node::reason_to_take_over() {
     return std::string{"the primary says that it is "} + name_of(role);
   const Verdict verdict = verdict_on_peer();
   if (verdict.condition != Condition::kFailed) sick_since_.reset();
+  if (!held_back(verdict).empty()) {
+    sick_since_.reset();
+    return std::nullopt;
+  }
   switch (verdict.condition) {
     case Condition::kSilent:
     case Condition::kStalled:
@@ -67,6 +83,15 @@ std::optional<std::string> Node::reason_to_take_over() {
   return std::nullopt;
 }
 
+// No flapping: what drove the guest from here may not be mended, and two sick hosts would pass it to and fro. KVM giving up has a rule of
+// its own (evaluate_broken()), since there the guest stands.
+std::string Node::held_back(const Verdict& verdict) const {
+  const bool sick = verdict.condition == Condition::kFailed || verdict.condition == Condition::kStalled;
+  if (!sick || !peer_.known() || !peer_.last().just_moved || verdict.path == ProbePath::kMachine) return "";
+  return std::string{kNoTakeover} + " although the primary is sick (" + verdict.text +
+         "): the guest moved there just now, and is not moved back at once";
+}
+
 void Node::begin_candidacy(Goal goal, const std::string& why) {
   mark(action::Milestone::kDetected, why);
   note(Severity::kWarning, "wants to take over", {{"reason", why}});
@@ -77,7 +102,7 @@ void Node::begin_candidacy(Goal goal, const std::string& why) {
 
 void Node::candidacy_failed(const std::string& why) {
   note(Severity::kWarning, "does not take over", {{"reason", why}});
-  why_ = "does not take over: " + why;
+  why_ = std::string{kNoTakeover} + ": " + why;
   if (command_) answer(command_->id, false, "takeover refused: " + why);
   command_.reset();
   if (goal_ == Goal::kSwitchover) refusal_ = why;

@@ -53,6 +53,8 @@ void Node::visit_state(Visitor&& visit) const {
     all_reported &= latest.has_value();
     if (!latest) continue;
     visit(latest->health);
+    visit(latest->suspected);
+    visit(latest->beyond);
     age(latest->started_at);
     age(latest->completed_at);
   }
@@ -66,6 +68,8 @@ void Node::visit_state(Visitor&& visit) const {
   age_if(promised_since_);
   age_if(broken_at_);
   visit(std::min<Duration>(now_ - announced_at_, std::chrono::seconds{1}));
+  visit(just_moved());
+  if (just_moved()) age(*moved_at_);
   visit(refusal_.empty());
 
   visit(record_);
@@ -134,6 +138,11 @@ void Node::visit_state(Visitor&& visit) const {
     visit(ordering_->stored_by);
     until(ordering_->deadline);
   }
+  visit(handed_over_);
+  visit(fencing_for_);
+  visit(fenced_for_);
+  if (fence_again_at_ != Instant::max()) until(fence_again_at_);
+  if (config_.self_fence_after) age_if(unfit_since_);
   visit(wants_no_peer_);
   visit(machine_spent_);
   visit(joins_again_);

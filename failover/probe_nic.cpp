@@ -11,6 +11,8 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "net/base/result.h"
@@ -23,11 +25,10 @@ constexpr std::uint16_t kExperimentalEtherType = 0x88B5;  // IEEE 802, 9.2.3: lo
 constexpr std::array<std::uint8_t, 6> kNearestBridge = {0x01, 0x80, 0xC2, 0x00, 0x00, 0x0E};
 constexpr std::size_t kFrameBytes = 60;
 constexpr Duration kCounterDeadline = std::chrono::milliseconds{150};
+constexpr Duration kEchoWait = std::chrono::milliseconds{20};  // longer answers are heard at the next exercise
 constexpr Duration kCounterPoll = std::chrono::milliseconds{2};
 
-ProbeReport report(Health health, std::string text) {
-  return {.path = ProbePath::kServiceNic, .health = health, .started_at = {}, .completed_at = {}, .text = std::move(text)};
-}
+ProbeReport report(Health health, std::string text) { return {.path = ProbePath::kServiceNic, .health = health, .text = std::move(text)}; }
 }  // namespace
 
 ProbeReport judge_nic(const std::string& name, const NicSnapshot& before, const NicSnapshot& after, const std::string& send_error) {
@@ -54,26 +55,41 @@ ProbeReport judge_tap(const std::string& name, const NicSnapshot& now) {
 
 ProbeReport NicProbe::exercise() {
   ProbeReport nic = exercise_nic();
-  if (tap_.empty() || nic.health == Health::kFailed) return nic;
-  ProbeReport tap = judge_tap(tap_, snapshot(tap_));
-  return tap.health == Health::kFailed ? tap : nic;
+  if (nic.health == Health::kFailed) return nic;
+  if (!tap_.empty()) {
+    ProbeReport tap = judge_tap(tap_, nic_snapshot(tap_));
+    if (tap.health == Health::kFailed) return tap;
+  }
+  echo_.exercise(nic, kEchoWait);
+  return nic;
+}
+
+ProbeReport judge_replication_nic(const std::string& name, const NicSnapshot& now) {
+  const auto say = [&name](Health health, const char* what) {
+    ProbeReport report{.path = ProbePath::kReplicationNic, .health = health, .text = name + ": " + what};
+    return report;
+  };
+  if (!now.present) return say(Health::kDegraded, "no such interface");
+  if (!now.up) return say(Health::kDegraded, "is down");
+  if (!now.running) return say(Health::kDegraded, "no carrier");
+  return say(Health::kHealthy, "has a carrier");
 }
 
 ProbeReport NicProbe::exercise_nic() {
-  const NicSnapshot before = snapshot(name_);
+  const NicSnapshot before = nic_snapshot(name_);
   if (!before.running) return judge_nic(name_, before, before, "");
   const std::string send_error = send_frame();
-  NicSnapshot after = snapshot(name_);
+  NicSnapshot after = nic_snapshot(name_);
   const MonotonicClock clock;
   const Instant deadline = clock.now() + kCounterDeadline;
   while (send_error.empty() && after.running && after.tx_packets == before.tx_packets && clock.now() < deadline) {
     std::this_thread::sleep_for(kCounterPoll);
-    after = snapshot(name_);
+    after = nic_snapshot(name_);
   }
   return judge_nic(name_, before, after, send_error);
 }
 
-NicSnapshot NicProbe::snapshot(const std::string& name) {
+NicSnapshot nic_snapshot(const std::string& name) {
   NicSnapshot result;
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) < 0) return result;
@@ -92,6 +108,35 @@ NicSnapshot NicProbe::snapshot(const std::string& name) {
   }
   ::freeifaddrs(list);
   return result;
+}
+
+Result<std::string> interface_towards(const std::string& peer) {
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(peer.c_str(), "9", &hints, &found) != 0) return Error{ErrorCode::kInvalid, "\"" + peer + "\" is no address"};
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
+  const UniqueFd socket{::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  sockaddr_storage local{};
+  socklen_t length = sizeof local;
+  if (!socket || ::connect(socket.get(), found->ai_addr, found->ai_addrlen) < 0 ||
+      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&local), &length) < 0)
+    return Error::from_errno("find the way to " + peer);
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) < 0) return Error::from_errno("list the interfaces");
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> interfaces{list, &::freeifaddrs};
+  const auto same = [&local](const sockaddr* address) {
+    if (address == nullptr || address->sa_family != local.ss_family) return false;
+    if (local.ss_family == AF_INET)
+      return std::memcmp(&reinterpret_cast<const sockaddr_in*>(address)->sin_addr, &reinterpret_cast<const sockaddr_in&>(local).sin_addr,
+                         sizeof(in_addr)) == 0;
+    return local.ss_family == AF_INET6 && std::memcmp(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr,
+                                                      &reinterpret_cast<const sockaddr_in6&>(local).sin6_addr, sizeof(in6_addr)) == 0;
+  };
+  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next)
+    if (same(entry->ifa_addr)) return std::string{entry->ifa_name};
+  return Error{ErrorCode::kNotFound, "no interface leads to " + peer};
 }
 
 std::string NicProbe::send_frame() const {

@@ -65,7 +65,7 @@ class Watched final : public ProbeProcess {
       const Duration silence = now - last_report_at_;
       if (silence > config_.deadline) {
         report_({.path = config_.path,
-                 .health = Health::kFailed,
+                 .health = config_.silence,
                  .started_at = last_report_at_,
                  .completed_at = now,
                  .text = "no answer for " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) +
@@ -84,9 +84,10 @@ class Watched final : public ProbeProcess {
       received_ += static_cast<std::size_t>(count);
       if (received_ < record_.size()) continue;
       received_ = 0;
-      auto report = decode_probe(record_, config_.path);
-      if (!report) {
-        log(Severity::kError, "probe answers nonsense", {{"reason", report.error().text()}});
+      auto report = decode_probe(record_);
+      if (!report || (report->path != config_.path && !config_.other_paths)) {
+        log(Severity::kError, "probe answers nonsense",
+            {{"path", name_of(config_.path)}, {"reason", report ? "a report of another path" : report.error().text()}});
         return ended();
       }
       last_report_at_ = std::max(last_report_at_, report->completed_at);

@@ -13,9 +13,11 @@
 namespace understudy {
 
 struct ProbeProcessConfig {
-  ProbePath path = ProbePath::kServiceNic;
+  ProbePath path = ProbePath::kServiceNic;                   // what its reports are of, and its silence
+  bool other_paths = false;                                  // it may report of others as well
   std::vector<std::string> command;                          // program and arguments; writes probe records (probe_wire.h) to its output
-  Duration deadline = std::chrono::milliseconds{600};        // without a report for so long: failed
+  Duration deadline = std::chrono::milliseconds{600};        // without a report for so long:
+  Health silence = Health::kFailed;                          // this is said of the path
   Duration restart_after = std::chrono::milliseconds{1000};  // a process that ended is started again
 };
 

@@ -23,15 +23,25 @@ std::unique_ptr<std::byte[], AlignedFree> aligned_block() {
 }  // namespace
 
 ProbeReport StorageProbe::exercise() {
-  ProbeReport report{.path = ProbePath::kStorage, .health = Health::kHealthy, .started_at = {}, .completed_at = {}, .text = ""};
-  auto done = write_and_read_back();
+  ProbeReport report{.path = ProbePath::kStorage, .health = Health::kHealthy};
+  const MonotonicClock clock;
+  const Instant began = clock.now();
+  ++sequence_;
+  auto done = path_.empty() ? Result<void>{} : write_and_read_back();
+  const bool forbidden = !done && done.error().code() == ErrorCode::kRefused;
+  if (forbidden) {
+    report.health = Health::kDegraded;
+    report.text = done.error().text();
+    done = {};
+  }
   for (const auto& image : images_)
     if (done) done = read_image(image);
-  if (done) {
-    report.text = "canary " + std::to_string(sequence_) + " read back right";
-  } else {
+  report.latency = std::max<Duration>(clock.now() - began, Duration{1});
+  if (!done) {
     report.health = Health::kFailed;
     report.text = done.error().text();
+  } else if (!forbidden) {
+    report.text = path_.empty() ? "images read" : "canary " + std::to_string(sequence_) + " read back right";
   }
   return report;
 }
@@ -60,12 +70,12 @@ Result<UniqueFd> StorageProbe::open_canary() const {
   UniqueFd file{::open(path_.c_str(), kFlags | O_DIRECT, 0600)};
   // Some file systems have no direct I/O; with O_DSYNC the write at least reaches what they stand on.
   if (!file && errno == EINVAL) file = UniqueFd{::open(path_.c_str(), kFlags, 0600)};
+  if (!file && (errno == EACCES || errno == EPERM)) return Error{ErrorCode::kRefused, "this process may not write " + path_.string()};
   if (!file) return Error::from_errno("open " + path_.string());
   return file;
 }
 
 Result<void> StorageProbe::write_and_read_back() {
-  ++sequence_;
   // Opened afresh each time: a file system that was remounted read-only shows here.
   US_ASSIGN(const auto file, open_canary());
   const auto written = aligned_block();

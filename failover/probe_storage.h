@@ -13,14 +13,17 @@
 
 namespace understudy {
 
-// Exercises the file system and device below `directory`, and those of the images, which are only read. A call may hang for as long as
+// Exercises the file system and device below a canary's file, and those of the images, which are only read. A call may hang for as long as
 // these do: run it in a process of its own.
 class StorageProbe {
  public:
   static constexpr std::size_t kBlockBytes = 4096;
 
-  explicit StorageProbe(const std::filesystem::path& directory, std::vector<std::filesystem::path> images = {})
-      : path_{directory / "canary"}, images_{std::move(images)} {}
+  // `canary`: a file of the probe's own, made when it is missing; empty: the images alone are read.
+  explicit StorageProbe(std::filesystem::path canary, std::vector<std::filesystem::path> images = {})
+      : path_{std::move(canary)}, images_{std::move(images)} {}
+  // The report's latency is what canary and images took together. A canary that this process may not write is degraded: what is below is
+  // not proven, and not shown to be sick.
   ProbeReport exercise();
 
  private:

@@ -162,20 +162,33 @@ int dispatch(int argc, char** argv) {
       ->check(CLI::IsMember({"a", "b"}));
   seed->add_option("--incarnation", arbiter_options.incarnation, "that node's, as `understudy status` shows it")->required();
 
-  // For the daemon itself: a probe in a process of its own.
-  std::string probed;
+  // For the daemon itself: a probe in a process of its own. What there is to know comes in order, and may be empty.
+  std::vector<std::string> probed;
   std::string tap;
-  CLI::App* const probe_nic = app.add_subcommand("probe-nic", "")->group("");
-  CLI::App* const probe_storage = app.add_subcommand("probe-storage", "")->group("");
-  for (CLI::App* const sub : {probe_nic, probe_storage}) sub->add_option("what", probed)->required();
-  std::vector<std::string> images;
-  probe_storage->add_option("images", images);
-
+  std::vector<std::string> echo_targets;
+  std::int64_t echo_lost_ms = 1000;
+  const auto probe = [&](const char* name, int least, int most) {
+    CLI::App* const sub = app.add_subcommand(name, "")->group("");
+    sub->add_option("what", probed)->required()->expected(least, most);
+    return sub;
+  };
+  CLI::App* const probe_nic = probe("probe-nic", 1, 1);
   probe_nic->add_option("--tap", tap);
+  probe_nic->add_option("--echo", echo_targets)->allow_extra_args(false);
+  probe_nic->add_option("--echo-lost-ms", echo_lost_ms);
+  CLI::App* const probe_storage = probe("probe-storage", 1, 1000);
+  CLI::App* const probe_replication = probe("probe-replication-nic", 2, 2);
+  CLI::App* const probe_kernel_log = probe("probe-kernel-log", 4, 4);
+  CLI::App* const probe_host = probe("probe-host", 2, 2);
+  CLI::App* const probe_command = probe("probe-command", 5, 5);
 
   CLI11_PARSE(app, argc, argv);
-  if (probe_nic->parsed()) return run_nic_probe(probed, tap);
-  if (probe_storage->parsed()) return run_storage_probe(probed, images);
+  if (probe_nic->parsed()) return run_nic_probe(probed[0], tap, echo_targets, echo_lost_ms);
+  if (probe_storage->parsed()) return run_storage_probe(probed[0], {probed.begin() + 1, probed.end()});
+  if (probe_replication->parsed()) return run_replication_nic_probe(probed[0], probed[1]);
+  if (probe_kernel_log->parsed()) return run_kernel_log_probe({probed[0], probed[1], probed[2], probed[3]});
+  if (probe_host->parsed()) return run_host_probe(probed[0], std::stod(probed[1]));
+  if (probe_command->parsed()) return run_command_probe({probed[0], probed[1], probed[2], std::stoll(probed[3]), std::stoll(probed[4])});
   if (run->parsed()) return run_node(config);
   if (check->parsed()) return check_config(config);
   if (arbiter_is_replacement) arbiter_options.set_up = EtcdSetUp::kReplacement;

@@ -13,6 +13,10 @@ std::string describe(const PathEvidence& path, const char* condition) {
   return text;
 }
 
+bool too_old(const PathEvidence& path, const VerdictLimits& limits) {
+  return needs_fresh_proof(path.path) && path.age > limits.max_age(path.path);
+}
+
 }  // namespace
 
 const char* name_of(Condition condition) {
@@ -31,22 +35,41 @@ const char* name_of(Condition condition) {
   return "unknown";
 }
 
+bool counts_as_failed(const PathEvidence& path, std::optional<std::span<const PathEvidence>> other, const VerdictLimits& limits) {
+  if (path.health == Health::kFailed || too_old(path, limits)) return true;
+  if (!path.suspected || !other) return false;
+  for (const PathEvidence& theirs : *other) {
+    if (theirs.path != path.path) continue;
+    const bool well = theirs.health == Health::kHealthy && !theirs.suspected && !too_old(theirs, limits);
+    return well && (!path.beyond || theirs.beyond);
+  }
+  return !path.beyond;
+}
+
 Verdict judge(const Observation& observation, const VerdictLimits& limits) {
   if (observation.since_sign_of_life > limits.silent_after)
     return {Condition::kSilent, std::nullopt, "silent for " + in_ms(observation.since_sign_of_life)};
-  for (const PathEvidence& path : observation.evidence)
-    if (path.health == Health::kFailed) return {Condition::kFailed, path.path, describe(path, "failed")};
-  for (const PathEvidence& path : observation.evidence)
-    if (path.age > limits.evidence_max_age)
-      return {Condition::kFailed, path.path,
-              std::string{name_of(path.path)} + " failed: its probe has not answered for " + in_ms(path.age)};
+  Verdict verdict;
+  const auto name = [&verdict](Condition condition, const PathEvidence& path, const std::string& text) {
+    if (!verdict.path) verdict = {condition, path.path, ""};
+    verdict.text += (verdict.text.empty() ? "" : "; ") + text;
+  };
+  for (const PathEvidence& path : observation.evidence) {
+    if (!counts_as_failed(path, observation.other, limits)) continue;
+    name(Condition::kFailed, path,
+         path.health == Health::kFailed || path.suspected
+             ? describe(path, "failed")
+             : std::string{name_of(path.path)} + " failed: its probe has not answered for " + in_ms(path.age));
+  }
+  if (verdict.path) return verdict;
   if (observation.since_progress && *observation.since_progress > limits.stalled_after)
     return {Condition::kStalled, std::nullopt, "alive, but no epoch committed for " + in_ms(*observation.since_progress)};
+  for (const auto& paths : {observation.evidence, observation.seen})
+    for (const PathEvidence& path : paths)
+      if (path.health == Health::kDegraded) name(Condition::kDegraded, path, describe(path, path.suspected ? "suspected" : "degraded"));
   for (const PathEvidence& path : observation.evidence)
-    if (path.health == Health::kDegraded) return {Condition::kDegraded, path.path, describe(path, "degraded")};
-  for (const PathEvidence& path : observation.evidence)
-    if (path.health == Health::kUnknown) return {Condition::kDegraded, path.path, describe(path, "not proven yet")};
-  return {};
+    if (path.health == Health::kUnknown) name(Condition::kDegraded, path, describe(path, "not proven yet"));
+  return verdict;
 }
 
 }  // namespace understudy

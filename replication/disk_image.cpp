@@ -55,6 +55,8 @@ struct DiskImage::Core {
   bool stopped = false;
   std::uint64_t next_owner = 1;
   std::uint64_t completed = 0;
+  std::uint64_t completed_bytes = 0;
+  Duration time_at_host{};
   std::uint64_t errors = 0;
   std::string last_error;
   Instant progress_at{};
@@ -107,8 +109,13 @@ std::optional<Error> DiskImage::Core::settle(FileCompletion& completion) {
   --at_file;
   if (!completion.error || entry.cancelled || stopping) {
     const bool cancelled = entry.cancelled || stopping;
+    const Instant started_at = entry.started_at;
     const DiskTask done = remove(completion.slot);
-    if (!completion.error) ++completed;
+    if (!completion.error && !stopping) {
+      ++completed;
+      completed_bytes += done.length_bytes;
+      time_at_host += clock->now() - started_at;
+    }
     // Called under the lock, so that cancel() can promise that no done() comes after it.
     if (!cancelled && done.client) done.client->done(done.cookie, completion.next_data);
     return std::nullopt;
@@ -235,6 +242,8 @@ DiskEvidence DiskImage::evidence(Instant now) const {
                         .since_progress = {},
                         .longest_at_host = {},
                         .completed = core_->completed,
+                        .completed_bytes = core_->completed_bytes,
+                        .time_at_host = core_->time_at_host,
                         .errors = core_->errors,
                         .last_error = core_->last_error,
                         .failing = core_->failed_now > 0 || core_->flush_failed};

@@ -26,6 +26,8 @@ struct DiskEvidence {
   Duration since_progress{};   // since the host last got any further, or there was something to do again; zero when nothing is outstanding
   Duration longest_at_host{};  // of those that the host has at the moment
   std::uint64_t completed = 0;
+  std::uint64_t completed_bytes = 0;  // that these read or changed
+  Duration time_at_host{};            // of these, added up
   std::uint64_t errors = 0;
   std::string last_error{};  // empty: none
   bool failing = false;      // the latest attempt of some request failed

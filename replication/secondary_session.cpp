@@ -72,6 +72,7 @@ Result<TakeoverImage> SecondarySession::prepare_takeover() {
 void SecondarySession::drop_session() {
   if (!stage_.empty()) ++stats_.epochs_thrown_away;
   stage_.begin(committed_.epoch);
+  if (session_) over_[next_over_++ % over_.size()] = session_->id;
   session_.reset();
   ack_due_.reset();
 }
@@ -148,6 +149,8 @@ void SecondarySession::on_hello(const DecodedMessage& message) {
 
 Result<void> SecondarySession::check_hello(const Hello& hello, const Envelope& from) const {
   const auto refused = [](std::string why) { return Error{ErrorCode::kRefused, std::move(why)}; };
+  if (std::ranges::find(over_, from.session) != over_.end())
+    return refused("session " + std::to_string(from.session.raw()) + " is over: begin another");
   if (!accepting_) return refused(refusal_.empty() ? "this node is no secondary" : refusal_);
   if (from.term < floor_)
     return refused("term " + std::to_string(from.term.raw()) + " is below the promised " + std::to_string(floor_.raw()));

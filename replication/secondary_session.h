@@ -9,6 +9,7 @@
 // Loop-owned: no thread, lock, socket or clock inside. Only while the guest does not run here.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -144,6 +145,9 @@ class SecondarySession {
   std::string refusal_;  // why not
   Term floor_;
   std::optional<Running> session_;
+  // The latest that ended here: one that is over never begins again, or a repeated hello and begin would overwrite the image that it left.
+  std::array<Session, 8> over_{};
+  std::size_t next_over_ = 0;
   EpochStage stage_;
   bool whole_ = false;
   CommittedEpoch committed_;

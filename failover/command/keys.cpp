@@ -56,12 +56,12 @@ void add_keys(CLI::App& app, Invocation& invocation) {
   making->add_flag("--show", options->only_show, "print the public key of a file that is there");
   making->callback([&invocation, options] { invocation.run = [options] { return keygen(*options); }; });
 
-  CLI::App* const pairing = add_command(
-      app, "pair",
-      "exchanges public keys with the other host, where it runs as well, and prints the line for [security]. Both show a code: say yes when "
-      "they are equal, for if somebody stands between they are not",
-      "host-a: understudy pair --key /etc/understudy/host.key --listen tcp://10.77.1.1:7009\n"
-      "  host-b: understudy pair --key /etc/understudy/host.key --connect tcp://10.77.1.1:7009");
+  CLI::App* const pairing = add_command(app, "pair",
+                                        "exchanges public keys with the other host, where it runs as well, and prints the line for "
+                                        "[security]. Both show a code: say yes when "
+                                        "they are equal, for if somebody stands between they are not",
+                                        "host-a: understudy pair --key /etc/understudy/host.key --listen tcp://10.77.1.1:7009\n"
+                                        "  host-b: understudy pair --key /etc/understudy/host.key --connect tcp://10.77.1.1:7009");
   pairing->add_option("--key", options->pair.key_file, "this host's secret key")->required();
   auto* const listen = pairing->add_option("--listen", options->pair.listen, "on one host: where it waits for the other");
   pairing->add_option("--connect", options->pair.connect, "on the other: where that one waits")->excludes(listen);

@@ -14,7 +14,7 @@ constexpr Duration kWitnessTimeout = std::chrono::milliseconds{300};
 std::filesystem::path manual_store(const DaemonConfig& config) { return config.state_dir / "record"; }
 
 std::string arbiter_name(const DaemonConfig& config) {
-  if (config.manual) return "none: operators grant";
+  if (config.manual) return "this node's own record (no third place: operators grant)";
   if (!config.etcd) return "the witness at " + config.witness;
   std::string endpoints;
   for (const auto& endpoint : config.etcd->endpoints) endpoints += (endpoints.empty() ? "" : ", ") + endpoint.text();

@@ -181,6 +181,34 @@ Result<void> read_timing(TomlSection in, Timing& out) {
   return in.nothing_else();
 }
 
+Result<void> read_fencing(TomlSection in, DaemonConfig::Fencing& out) {
+  US_ASSIGN(out.required, in.flag("required", false));
+  US_ASSIGN(const auto self, in.whole_number("self_fence_after_ms", 100, 3'600'000));
+  if (self) out.self_fence_after = std::chrono::milliseconds{*self};
+  US_ASSIGN(const auto timeout, in.whole_number("timeout_s", 1, 3600));
+  if (timeout) out.timeout = std::chrono::seconds{*timeout};
+  US_ASSIGN(out.agent, in.optional_texts("agent", 32));
+  if (!out.agent.empty() && !out.agent.front().starts_with('/'))
+    return in.at("agent", fmt::format("expected a program by its whole path, found \"{}\"", out.agent.front()));
+  US_ASSIGN(out.options, in.optional_texts("options", 64));
+  for (const std::string& option : out.options) {
+    const bool clean = option.find('=') != std::string::npos && option.find_first_of("\r\n") == std::string::npos && option.size() <= 500;
+    if (!clean || option.starts_with("action=")) return in.at("options", "expected strings like \"ip=10.0.0.9\", without the action");
+  }
+  US_ASSIGN(auto disk, in.optional_text("shared_disk"));
+  if (disk) out.shared_disk = std::move(*disk);
+  if (out.agent.empty() && !out.options.empty()) return in.at("options", "are for an agent, and there is none");
+  if (out.agent.empty() && !out.shared_disk && out.required) return in.at("required", "expected a fence agent or a shared disk beside it");
+  return in.nothing_else();
+}
+
+Result<void> read_watchdog(TomlSection in, DaemonConfig::WatchdogDevice& out) {
+  US_ASSIGN(out.device, in.required_text("device"));
+  US_ASSIGN(const auto timeout, in.whole_number("timeout_s", 2, 600));
+  if (timeout) out.timeout = std::chrono::seconds{*timeout};
+  return in.nothing_else();
+}
+
 Result<void> read_log(TomlSection in, DaemonConfig::Log& out) {
   US_ASSIGN(auto file, in.optional_text("file"));
   if (file) out.file = std::move(*file);
@@ -247,8 +275,9 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair", "vm",     "net",      "disk",    "replication", "heartbeat", "witness",
-                                                "etcd", "manual", "security", "control", "state",       "timing",    "log"};
+  static constexpr std::string_view kKnown[] = {"pair",     "vm",    "net",    "disk",     "replication", "heartbeat",
+                                                "witness",  "etcd",  "manual", "security", "control",     "fencing",
+                                                "watchdog", "state", "timing", "log",      "probes"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -290,8 +319,14 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   // struct sockaddr_un holds 108 bytes, the terminating zero included: unix(7).
   if (config.socket.string().size() > 107) return state.at("socket", "expected a path of at most 107 bytes");
   US_TRY(state.nothing_else());
+  US_ASSIGN(auto fencing, document.optional_table("fencing"));
+  if (fencing) US_TRY(read_fencing(std::move(*fencing), config.fencing));
+  US_ASSIGN(auto watchdog, document.optional_table("watchdog"));
+  if (watchdog) US_TRY(read_watchdog(std::move(*watchdog), config.watchdog.emplace()));
   US_ASSIGN(auto timing, document.optional_table("timing"));
   if (timing) US_TRY(read_timing(std::move(*timing), config.timing));
+  US_ASSIGN(auto probes, document.optional_table("probes"));
+  if (probes) US_TRY(read_probes(std::move(*probes), config.probes));
   US_ASSIGN(auto log_section, document.optional_table("log"));
   if (log_section) US_TRY(read_log(std::move(*log_section), config.log));
   return config;

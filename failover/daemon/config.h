@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "failover/daemon/probe_config.h"
 #include "failover/daemon/restart_policy.h"
 #include "failover/daemon/security.h"
 #include "failover/daemon/timing.h"
@@ -67,9 +68,23 @@ struct DaemonConfig {
   bool manual = false;             // no third place: operators grant
   SecurityConfig security;
   ControlConfig control;
+  struct Fencing {
+    std::vector<std::string> agent;                    // command and arguments; empty: nobody is switched off
+    std::vector<std::string> options;                  // "key=value", for its standard input
+    std::optional<std::filesystem::path> shared_disk;  // for the poison pill, instead of an agent or before it
+    bool required = false;                             // a takeover waits until the other host is off
+    Duration timeout = std::chrono::seconds{60};
+    std::optional<Duration> self_fence_after;
+  } fencing;
+  struct WatchdogDevice {
+    std::filesystem::path device;
+    std::chrono::seconds timeout{10};
+  };
+  std::optional<WatchdogDevice> watchdog;
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;
+  ProbesConfig probes;
   struct Log {
     std::optional<std::filesystem::path> file;  // without: standard error
     std::string level = "info";

@@ -11,11 +11,13 @@
 #include "failover/daemon/node_runner.h"
 #include "failover/daemon/on_loop.h"
 #include "failover/daemon/operator_socket.h"
+#include "failover/daemon/own_probes.h"
 #include "failover/daemon/peer_link.h"
 #include "failover/daemon/probes.h"
 #include "failover/daemon/process.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/daemon/watchdog_keeper.h"
 #include "failover/orders_codec.h"
 #include "net/base/log.h"
 #include "net/zmq_link.h"
@@ -44,8 +46,11 @@ class RunningDaemon final : public Daemon {
   ~RunningDaemon() override {
     if (!node_thread_) return;
     static_cast<void>(on_loop(node_thread_->loop(), [this]() -> Result<void> {
+      watchdogs_.reset();
       operator_.reset();
+      own_probes_.reset();
       probes_.reset();
+      evidence_.on_report({});
       runner_.reset();
       heartbeats_.reset();
       arbiter_.reset();
@@ -121,10 +126,16 @@ class RunningDaemon final : public Daemon {
     node.takeover_after = config_.timing.takeover_after;
     node.solo_after = config_.timing.solo_after;
     node.stalled_after = config_.timing.stalled_after;
+    node.doubt_hold = 4 * config_.timing.takeover_after;
+    node.hold_down = config_.timing.hold_down;
     node.evidence_max_age = config_.timing.probe_deadline + kReportTravels;
+    node.storage_max_age = config_.timing.storage_deadline + kReportTravels;
     node.switchover_keeps_image = true;
     node.home = config_.pair.home;
     node.manual = config_.manual;
+    if (!config_.fencing.agent.empty() || config_.fencing.shared_disk)
+      node.fencing = config_.fencing.required ? Fencing::kRequired : Fencing::kAlongside;
+    node.self_fence_after = config_.fencing.self_fence_after;
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
@@ -139,16 +150,26 @@ class RunningDaemon final : public Daemon {
                                                                     .store = *store_,
                                                                     .guest = *guest_,
                                                                     .timeline = timeline_,
+                                                                    .evidence = &evidence_,
                                                                     .flight = flight_.get()},
                                            node);
     US_ASSIGN(operator_,
               OperatorServer::create(loop, config_.socket, access_, [this](const OperatorCall& call, OperatorServer::Answer answer) {
                 runner_->serve(call, std::move(answer));
               }));
-    US_ASSIGN(probes_, Probes::start(loop, config_, [this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); }));
+    evidence_.on_report([this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); });
+    US_ASSIGN(probes_, Probes::start(loop, config_, evidence_));
     log(Severity::kInfo, "started",
         {{"incarnation", started.self.incarnation}, {"stored_term", started.term}, {"promise", started.promise}});
+    if (config_.fencing.shared_disk) US_TRY(runner_->watch_for_pills(started.self));
     runner_->start(started);
+    US_ASSIGN(watchdogs_, WatchdogKeeper::start(loop, config_.watchdog, *guest_, [this] { return runner_->unfit(); }));
+    own_probes_ = std::make_unique<OwnProbes>(OwnProbes::Dependencies{.loop = loop,
+                                                                      .guest = *guest_,
+                                                                      .evidence = evidence_,
+                                                                      .processes = *probes_,
+                                                                      .corrupt_beats = [this] { return runner_->corrupt_beats(); },
+                                                                      .has_disks = !config_.disks.empty()});
     return {};
   }
 
@@ -156,17 +177,20 @@ class RunningDaemon final : public Daemon {
   const Clock& clock_;
   ControlAccess access_;
   Timeline timeline_;
-  std::unique_ptr<Probes> probes_;
   std::unique_ptr<LoopThread> node_thread_;
   std::unique_ptr<StoreThread> store_;
   std::unique_ptr<FlightThread> flight_;
   std::shared_ptr<ZmqContext> zmq_;
   std::unique_ptr<GuestHost> guest_;
   // Of the node's loop:
+  Evidence evidence_;
+  std::unique_ptr<Probes> probes_;
+  std::unique_ptr<OwnProbes> own_probes_;
   std::unique_ptr<Arbiter> arbiter_;
   std::unique_ptr<ZmqLink> heartbeats_;
   std::unique_ptr<NodeRunner> runner_;
   std::unique_ptr<OperatorServer> operator_;
+  std::unique_ptr<WatchdogKeeper> watchdogs_;
 };
 
 }  // namespace

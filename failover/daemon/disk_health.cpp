@@ -1,5 +1,7 @@
 #include "failover/daemon/disk_health.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace understudy {
@@ -35,6 +37,17 @@ ProbeReport judge_disks(std::span<const DiskReading> disks, Instant now) {
   }
   if (report.health == Health::kHealthy) report.text = "the guest's requests get on";
   return report;
+}
+
+Duration DiskLatency::take(std::span<const DiskReading> disks) {
+  Duration slowest{};
+  for (const DiskReading& disk : disks) {
+    Before& before = before_[disk.id];
+    const std::uint64_t done = disk.evidence.completed - before.completed;
+    if (done > 0) slowest = std::max(slowest, (disk.evidence.time_at_host - before.time_at_host) / static_cast<std::int64_t>(done));
+    before = {disk.evidence.completed, disk.evidence.time_at_host};
+  }
+  return slowest;
 }
 
 }  // namespace understudy

@@ -278,7 +278,7 @@ class Examination {
     if (at != config_.state_dir) return good(part, config_.state_dir.string() + " will be made, with room for it");
     std::vector<std::filesystem::path> images;
     for (const DiskConfig& disk : config_.disks) images.push_back(disk.image);
-    const ProbeReport storage = StorageProbe{config_.state_dir, std::move(images)}.exercise();
+    const ProbeReport storage = StorageProbe{config_.state_dir / "canary", std::move(images)}.exercise();
     if (storage.health == Health::kHealthy)
       good("storage", "a block was written past the page cache and read back, and each disk was read");
     else

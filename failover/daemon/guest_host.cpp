@@ -133,6 +133,9 @@ class Host final : public GuestHost {
       deps_.node_loop.post([told, pressed = side.press_power_button()] { told(pressed); });
     });
   }
+  void answer(std::function<void()> answered) override {
+    on_side([this, answered = std::move(answered)](GuestSide&) { deps_.node_loop.post(answered); });
+  }
   GuestNumbers numbers() const override { return side_->numbers(); }
 
  private:

@@ -31,7 +31,8 @@ struct GuestNumbers {
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
-  LinkNumbers link;  // replication's
+  LinkNumbers link;                    // replication's
+  std::uint64_t corrupt_messages = 0;  // of the peer, on the replication link, that failed their checks
 };
 
 // Of the guest's memory: what it is asked to give back, and what it says it did.
@@ -84,6 +85,9 @@ class GuestHost {
   // Presses the guest's power button; `told` is called on the node's loop: false when the guest does not listen to it now, and then the
   // press waits until it does.
   virtual void press_power_button(std::function<void(const Result<bool>&)> told) = 0;
+
+  // Calls `answered` on the node's loop once the session loop came by: evidence that it turns.
+  virtual void answer(std::function<void()> answered) = 0;
 
   // Any thread.
   virtual GuestNumbers numbers() const = 0;

@@ -129,13 +129,23 @@ void GuestSide::refuse_sessions() {
   rearm();
 }
 
+void GuestSide::count_corrupt(std::uint64_t more) {
+  if (more == 0) return;
+  const std::lock_guard lock{numbers_mutex_};
+  numbers_.corrupt_messages += more;
+}
+
 void GuestSide::receive(const Message& message) {
+  const auto corrupt = [this] {
+    return (primary_ ? primary_->stats().corrupt_messages : 0) + (secondary_ ? secondary_->stats().corrupt_messages : 0);
+  };
   auto decoded = decode(message, deps_.config.pair.id);
   if (!decoded) {
     ++malformed_;
     log(Severity::kWarning, "message of the peer refused", {{"link", "replication"}, {"reason", decoded.error().text()}});
-    return;
+    return count_corrupt(decoded.error().code() == ErrorCode::kCorrupt ? 1 : 0);
   }
+  const std::uint64_t before = corrupt();
   switch (decoded->envelope.kind) {
     case kind::kWelcome:
     case kind::kRefuse:
@@ -147,6 +157,7 @@ void GuestSide::receive(const Message& message) {
     default:
       if (secondary_) secondary_->receive(*decoded, now());
   }
+  count_corrupt(corrupt() - before);
   rearm();
 }
 

@@ -89,6 +89,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
 
   // Sessions.
   void receive(const Message& message);
+  void count_corrupt(std::uint64_t more);
   void writable();
   void tick();
   void rearm();

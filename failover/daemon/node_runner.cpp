@@ -1,5 +1,7 @@
 #include "failover/daemon/node_runner.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "failover/daemon/arbiter_choice.h"
@@ -9,6 +11,10 @@
 #include "net/codec.h"
 
 namespace understudy {
+
+namespace {
+constexpr Duration kPillUnread = std::chrono::seconds{3};
+}  // namespace
 
 NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
     : config_{dependencies.config},
@@ -20,10 +26,14 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       guest_{dependencies.guest},
       timeline_{dependencies.timeline},
       node_{std::move(node_config)},
+      evidence_{dependencies.evidence},
       flight_{dependencies.flight},
       console_{loop_, guest_.console()},
       heartbeat_numbers_{std::move(dependencies.heartbeat_numbers)} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
+  if (!config_.fencing.agent.empty())
+    fence_agent_ = FenceAgent::create(
+        loop_, {.command = config_.fencing.agent, .options = config_.fencing.options, .deadline = config_.fencing.timeout});
   heartbeats_.on_message([this](Message message) { receive(message); });
   heartbeats_.on_connection([this](bool connected) { feed(input::PeerConnection{connected}); });
   // A heartbeat that found the queue full is not sent later: the next one is fresher.
@@ -32,6 +42,7 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
 
 NodeRunner::~NodeRunner() {
   *alive_ = false;
+  pill_.reset();
   if (recorder_) recorder_->flush();
   loop_.cancel(tick_timer_);
   heartbeats_.on_message([](Message) {});
@@ -44,21 +55,8 @@ void NodeRunner::start(const input::Started& started) {
 }
 
 void NodeRunner::tick() {
-  if (!config_.disks.empty()) judge_guest_disks(loop_.clock().now());
   feed(input::Tick{});
   tick_timer_ = loop_.call_at(loop_.clock().now() + kTick, [this] { tick(); });
-}
-
-// On this loop, since the session's may stand in a pause while the disks are well.
-void NodeRunner::judge_guest_disks(Instant now) {
-  if (now < disks_due_) return;
-  disks_due_ = now + kDiskPeriod;
-  const ProbeReport report = judge_disks(guest_.numbers().disks, now);
-  const auto latest = probed_.find(report.path);
-  if (latest != probed_.end() && latest->second.health != report.health)
-    log(report.health == Health::kFailed ? Severity::kError : Severity::kWarning, "guest's disks are now otherwise",
-        {{"health", name_of(report.health)}, {"reason", report.text}});
-  feed(input::Probed{report});
 }
 
 void NodeRunner::feed(Input input) {
@@ -74,7 +72,6 @@ void NodeRunner::feed(Input input) {
 }
 
 void NodeRunner::process(const Input& input) {
-  if (const auto* const probed = std::get_if<input::Probed>(&input)) probed_[probed->report.path] = probed->report;
   const Instant now = loop_.clock().now();
   for (const Action& action : recorder_ ? recorder_->step(node_, now, input) : node_.step(now, input))
     std::visit([this](const auto& concrete) { carry_out(concrete); }, action);
@@ -95,12 +92,14 @@ void NodeRunner::receive(const Message& message) {
   if (!decoded) {
     ++malformed_;
     log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
+    if (decoded.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   auto heartbeat = decode_heartbeat(*decoded);
   if (!heartbeat) {
     ++malformed_;
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
+    if (heartbeat.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   count_if_stale(*heartbeat);
@@ -167,6 +166,53 @@ void NodeRunner::carry_out(const action::PersistOrders& action) {
   });
 }
 
+void NodeRunner::carry_out(const action::FencePeer& action) {
+  timeline_.record("fencing", action.term);
+  if (!pill_) return switch_peer_off(action.term);
+  pill_->poison(action.term, config_.fencing.timeout, [this, alive = alive_, term = action.term](Result<std::string> taken) {
+    loop_.post([this, alive, term, taken = std::move(taken)] {
+      if (!*alive) return;
+      if (!taken && fence_agent_) return switch_peer_off(term);
+      fenced(term, taken);
+    });
+  });
+}
+
+void NodeRunner::switch_peer_off(Term term) {
+  fence_agent_->run(FenceAction::kOff, [this, term](const Result<std::string>& off) { fenced(term, off); });
+}
+
+void NodeRunner::fenced(Term term, const Result<std::string>& off) {
+  const std::string text = off ? *off : off.error().text();
+  timeline_.record(off ? "fenced" : "not fenced", term, text);
+  feed(input::PeerFenced{term, off.has_value(), text});
+}
+
+Result<void> NodeRunner::watch_for_pills(NodeIncarnation self) {
+  PillConfig config;
+  config.disk = *config_.fencing.shared_disk;
+  config.pair = config_.pair.id;
+  config.self = self;
+  US_ASSIGN(pill_, PoisonPill::start(config, loop_.clock(), [this, alive = alive_](Term term) {
+              loop_.post([this, alive, term] {
+                if (!*alive) return;
+                feed(input::Poisoned{term});
+                if (const NodeStatus now = node_.status(); now.role == Role::kPrimary || now.role == Role::kSolo) return;
+                // Told once the guest stands: the session's loop has done what was ordered before when it answers.
+                guest_.answer([this, alive, term] {
+                  if (*alive) pill_->taken(term);
+                });
+              });
+            }));
+  return {};
+}
+
+std::string NodeRunner::unfit() const {
+  if (pill_ && pill_->since_read() > kPillUnread)
+    return fmt::format("the shared disk was not read for {:.0f} ms: a poison pill would not be seen", to_ms(pill_->since_read()));
+  return node_.status().unfit;
+}
+
 void NodeRunner::carry_out(const action::SendHeartbeat& action) {
   // A link that is down or full loses it, as a network may: silence is what the peer is to see then.
   static_cast<void>(heartbeats_.send(encode_heartbeat(config_.pair.id, action.heartbeat)));
@@ -199,196 +245,6 @@ void NodeRunner::carry_out(const action::Timeline& action) {
 
 namespace {
 
-// Why what an operator wants of a running guest can't be had of this node.
-std::string not_here(NodeId self, const NodeStatus& node) {
-  const std::string is = fmt::format("node {} is {}: ", name_of(self), name_of(node.role));
-  if (!node.ended.empty()) return is + "the guest does not run: " + node.ended;
-  if (node.role == Role::kSecondary)
-    return is + fmt::format("the guest does not run here but on node {}; ask there", name_of(peer_of(self)));
-  return is + "the guest does not run here";
-}
-
-// The node's own name for a command that its decisions are asked for.
-std::optional<CommandKind> decided_by_the_node(schema::OperatorRequest::Command command) {
-  using Asked = schema::OperatorRequest::Command;
-  switch (command) {
-    case Asked::SWITCHOVER:
-      return CommandKind::kSwitchover;
-    case Asked::TAKEOVER:
-      return CommandKind::kTakeover;
-    case Asked::START:
-      return CommandKind::kStart;
-    case Asked::HOLD:
-      return CommandKind::kHold;
-    case Asked::RELEASE:
-      return CommandKind::kRelease;
-    case Asked::FAILBACK:
-      return CommandKind::kFailback;
-    case Asked::UNPROTECT:
-      return CommandKind::kUnprotect;
-    case Asked::PROTECT:
-      return CommandKind::kProtect;
-    case Asked::FENCE:
-      return CommandKind::kFence;
-    case Asked::UNFENCE:
-      return CommandKind::kUnfence;
-    case Asked::GRANT:
-      return CommandKind::kGrant;
-    default:
-      return std::nullopt;
-  }
-}
-
-}  // namespace
-
-void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) {
-  const auto command = call.command;
-  if (command == schema::OperatorRequest::Command::STATUS) {
-    answer({.ok = true, .sentence = "", .status = status()});
-    return;
-  }
-  if (command == schema::OperatorRequest::Command::PREFLIGHT) {
-    serve_preflight(std::move(answer));
-    return;
-  }
-  if (command == schema::OperatorRequest::Command::EVENTS || command == schema::OperatorRequest::Command::FLIGHT) {
-    serve_flight(call, std::move(answer));
-    return;
-  }
-  if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON ||
-      command == schema::OperatorRequest::Command::POWER_BUTTON) {
-    if (const NodeStatus node = node_.status(); !node.guest_runs)
-      answer({.ok = false, .sentence = not_here(config_.pair.node, node), .status = status()});
-    else if (command == schema::OperatorRequest::Command::CONSOLE)
-      serve_console(call, std::move(answer));
-    else if (command == schema::OperatorRequest::Command::BALLOON)
-      serve_balloon(call, std::move(answer));
-    else
-      serve_power_button(std::move(answer));
-    return;
-  }
-  const std::optional<CommandKind> kind = decided_by_the_node(command);
-  if (!kind) {
-    answer({.ok = false,
-            .sentence = "this daemon does not know that command: install the same version of understudy and understudyd",
-            .status = status()});
-    return;
-  }
-  const CommandId id{++last_command_};
-  commands_.emplace(id, std::move(answer));
-  log(Severity::kInfo, "operator's command", {{"command", name_of(*kind)}, {"by", call.by}, {"reason", call.reason}});
-  feed(input::Command{.id = id,
-                      .kind = *kind,
-                      .by = call.by.empty() ? "an operator" : call.by,
-                      .reason = call.reason,
-                      .now_ns = static_cast<std::uint64_t>(realtime_ns()),
-                      .length = call.length});
-}
-
-void NodeRunner::serve_console(const OperatorCall& call, OperatorServer::Answer answer) {
-  if (call.console_input.empty()) {
-    console_.read(call.console_from, [answer = std::move(answer)](const ConsoleOutput& output) {
-      answer({.ok = true, .sentence = "", .status = {}, .console = {{.output = output, .taken = std::nullopt}}});
-    });
-    return;
-  }
-  guest_.type(call.console_input, [answer = std::move(answer)](std::size_t taken) {
-    answer({.ok = true, .sentence = "", .status = {}, .console = {{.output = {}, .taken = taken}}});
-  });
-}
-
-void NodeRunner::serve_balloon(const OperatorCall& call, OperatorServer::Answer answer) {
-  std::optional<std::uint64_t> bytes;
-  if (call.balloon_mib) bytes = std::min(*call.balloon_mib, std::uint64_t{1} << 30) << 20;
-  guest_.balloon(bytes, [this, alive = alive_, answer = std::move(answer)](const Result<BalloonBytes>& balloon) {
-    if (!*alive) return;
-    if (!balloon) {
-      answer({.ok = false, .sentence = balloon.error().text(), .status = status()});
-      return;
-    }
-    answer({.ok = true,
-            .sentence =
-                fmt::format("the guest is asked to give back {} MiB, and gave back {} MiB", balloon->target >> 20, balloon->actual >> 20),
-            .status = status()});
-  });
-}
-
-void NodeRunner::serve_flight(const OperatorCall& call, OperatorServer::Answer answer) {
-  if (!flight_) {
-    answer({.ok = false,
-            .sentence = "the flight recorder's log could not be opened when this daemon started: its log says why",
-            .status = status()});
-    return;
-  }
-  if (call.command == schema::OperatorRequest::Command::EVENTS)
-    flight_->events(call.from, [alive = alive_, answer = std::move(answer)](std::vector<FlightEvent> events) {
-      if (*alive) answer({.ok = true, .sentence = "", .status = {}, .events = std::move(events)});
-    });
-  else
-    flight_->chunk(call.from, [alive = alive_, answer = std::move(answer)](std::optional<std::vector<std::byte>> chunk) {
-      if (*alive) answer({.ok = true, .sentence = "", .status = {}, .chunk = std::move(chunk).value_or(std::vector<std::byte>{})});
-    });
-}
-
-void NodeRunner::serve_power_button(OperatorServer::Answer answer) {
-  log(Severity::kInfo, "operator's command", {{"command", "power-button"}});
-  guest_.press_power_button([this, alive = alive_, answer = std::move(answer)](const Result<bool>& listens) {
-    if (!*alive) return;
-    if (!listens)
-      answer({.ok = false, .sentence = listens.error().text(), .status = status()});
-    else if (*listens)
-      answer({.ok = true,
-              .sentence = "the guest's power button was pressed; `understudy status` tells when the guest has powered off",
-              .status = status()});
-    else
-      answer({.ok = true,
-              .sentence = "the guest's power button was pressed, but the guest does not listen to it (it has no driver for it, or still "
-                          "boots): the press waits until it does",
-              .status = status()});
-  });
-}
-
-namespace {
-
-// From grant to running guest, in the latest takeover of this process.
-std::optional<Duration> measured_restore(const std::vector<Status::Moment>& moments) {
-  std::optional<std::int64_t> granted;
-  std::optional<Duration> took;
-  for (const Status::Moment& moment : moments) {
-    if (moment.name == name_of(action::Milestone::kTermStored)) granted = moment.monotonic_ns;
-    if (moment.name != "first-instruction" || !granted) continue;
-    took = Duration{moment.monotonic_ns - *granted};
-    granted.reset();
-  }
-  return took;
-}
-
-}  // namespace
-
-// The arbiter is asked now, beside whatever the node asks it.
-void NodeRunner::serve_preflight(OperatorServer::Answer answer) {
-  arbiter_.read([this, alive = alive_, answer = std::move(answer), asked_at = loop_.clock().now()](Result<ArbiterAnswer> got) {
-    if (!*alive) return;
-    PreflightFacts facts;
-    facts.self = config_.pair.node;
-    facts.node = node_.status();
-    facts.arbiter = arbiter_name(config_);
-    facts.detect = config_.timing.takeover_after;
-    facts.restore = measured_restore(timeline_.moments());
-    facts.waiting_frames = guest_.numbers().gate.depth_frames;
-    if (got) {
-      facts.arbiter_answered = loop_.clock().now() - asked_at;
-      facts.record = got->record;
-    } else {
-      facts.arbiter_trouble = got.error().text();
-    }
-    const Preflight preflight = judge_preflight(facts);
-    answer({.ok = preflight.answer == PreflightAnswer::kYes, .sentence = "", .status = status(), .preflight = preflight});
-  });
-}
-
-namespace {
-
 // The guest in one line: what it does here, and what there is to tell of it on either node.
 std::string describe_guest(const NodeStatus& node, const std::string& here) {
   if (!node.ended.empty()) {
@@ -396,6 +252,25 @@ std::string describe_guest(const NodeStatus& node, const std::string& here) {
     return node.ended + "; it is not revived, `understudy start` starts it again";
   }
   return node.guest_note.empty() ? here : here + "; " + node.guest_note;
+}
+
+}  // namespace
+
+namespace {
+
+std::vector<Status::Probe> probe_rows(const std::vector<PathBoard::Entry>& entries, Instant now) {
+  std::vector<Status::Probe> rows;
+  for (const PathBoard::Entry& entry : entries) {
+    const ProbeReport& report = entry.report;
+    const Duration age = std::max(now - report.completed_at, Duration{});
+    rows.push_back({.path = name_of(report.path),
+                    .health = report.suspected ? "suspected" : name_of(report.health),
+                    .text = report.text,
+                    .name = entry.probe,
+                    .age_ms = static_cast<std::uint64_t>(to_ms(age))});
+  }
+  std::ranges::stable_sort(rows, {}, [](const Status::Probe& row) { return row.path; });
+  return rows;
 }
 
 }  // namespace
@@ -456,7 +331,7 @@ Status NodeRunner::status() const {
   out.links = heartbeat_numbers_();
   out.links.add(LinkNumbers{.malformed = malformed_, .stale = stale_});
   out.links.add(guest.link);
-  for (const auto& [path, report] : probed_) out.probes.push_back({name_of(path), name_of(report.health), report.text});
+  if (evidence_) out.probes = probe_rows(evidence_->entries(), loop_.clock().now());
   return out;
 }
 

@@ -128,8 +128,10 @@ struct Status {
   }
   struct Probe {
     path @0 :Text;
-    health @1 :Text;
+    health @1 :Text;           # unknown, healthy, degraded, suspected (failed, where the other node is well), failed
     text @2 :Text;
+    name @3 :Text;             # of the probe: several may look at a path
+    ageMs @4 :UInt64;          # since it said so
   }
   struct Links {               # what did not come through, since the start
     insecure @0 :Bool;         # by configuration: without keys

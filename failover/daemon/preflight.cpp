@@ -146,6 +146,9 @@ class Judge {
   }
 
   void about_hold() {
+    if (facts_.manual)
+      add(Grade::kNoted, "nothing happens by itself: this pair has no third place",
+          "after a failure: `understudy grant` on the node that is to go on");
     if (!node_.hold.held) return;
     add(Grade::kBad,
         "held by " + node_.hold.by + (node_.hold.reason.empty() ? "" : " (" + node_.hold.reason + ")") + ": nothing moves by itself",

@@ -16,6 +16,7 @@ namespace understudy {
 struct PreflightFacts {
   NodeId self = NodeId::kA;
   NodeStatus node;
+  bool manual = false;                       // no third place
   std::string arbiter;                       // its name, for a person
   std::optional<Duration> arbiter_answered;  // it answered a question asked now, after so long; nullopt: it did not
   std::string arbiter_trouble;               // why not

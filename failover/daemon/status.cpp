@@ -96,6 +96,8 @@ void write_status(const Status& status, schema::Status::Builder out) {
     probes[i].setPath(status.probes[i].path);
     probes[i].setHealth(status.probes[i].health);
     probes[i].setText(status.probes[i].text);
+    probes[i].setName(status.probes[i].name);
+    probes[i].setAgeMs(status.probes[i].age_ms);
   }
   auto links = out.initLinks();
   links.setInsecure(status.insecure);
@@ -145,7 +147,8 @@ std::string status_as_text(schema::Status::Reader status) {
   line("gate", fmt::format("{}: {} frames ({} bytes) waiting, {} released, {} dropped", view(gate.getMode()), gate.getDepthFrames(),
                            gate.getDepthBytes(), gate.getReleasedFrames(), gate.getDroppedFrames()));
   for (const auto probe : status.getProbes())
-    line("probe", fmt::format("{}: {} ({})", view(probe.getPath()), view(probe.getHealth()), view(probe.getText())));
+    line("probe", fmt::format("{}: {}, {} ms ago, by {} ({})", view(probe.getPath()), view(probe.getHealth()), probe.getAgeMs(),
+                              view(probe.getName()), view(probe.getText())));
   for (const auto disk : status.getDisks()) {
     std::string value = fmt::format("{}: {} requests done, {} outstanding", view(disk.getId()), disk.getCompleted(), disk.getOutstanding());
     if (disk.getOutstanding() > 0) value += fmt::format(" (oldest {} ms)", disk.getOldestMs());

@@ -29,7 +29,8 @@ struct Status {
     std::uint64_t pause_us = 0, dirty_pages = 0, sent_bytes = 0, ack_us = 0, pause_median_us = 0, pause_p99_us = 0;
   };
   struct Probe {
-    std::string path, health, text;
+    std::string path, health, text, name;
+    std::uint64_t age_ms = 0;
   };
   struct Disk {
     std::string id;

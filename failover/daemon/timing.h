@@ -17,6 +17,9 @@ struct Timing {
   Duration stalled_after = std::chrono::milliseconds{1500};
   Duration ack_timeout = std::chrono::seconds{2};  // a secondary that confirms nothing of what was sent for so long loses its session
   Duration probe_deadline = std::chrono::milliseconds{600};
+  // The storage probe's: a canary may have to wait behind what the guest asked of the same device.
+  Duration storage_deadline = std::chrono::milliseconds{1500};
+  Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a sick host, only for a silent one
 };
 
 // A key of [timing]: whole milliseconds.
@@ -36,6 +39,8 @@ inline constexpr TimingKey kTimingKeys[] = {
     {"stalled_after_ms", &Timing::stalled_after, 50, 600'000},
     {"ack_timeout_ms", &Timing::ack_timeout, 50, 600'000},
     {"probe_deadline_ms", &Timing::probe_deadline, 200, 600'000},
+    {"storage_deadline_ms", &Timing::storage_deadline, 200, 600'000},
+    {"hold_down_ms", &Timing::hold_down, 0, 3'600'000},
 };
 
 }  // namespace understudy

@@ -70,8 +70,22 @@ Result<std::vector<std::string>> TomlSection::required_texts(std::string_view ke
 }
 
 Result<std::vector<std::string>> TomlSection::optional_texts(std::string_view key, std::size_t most) {
-  if (find(key) == nullptr) return std::vector<std::string>{};
+  const toml::node* const node = find(key);
+  if (node == nullptr) return std::vector<std::string>{};
+  if (node->is_string()) return std::vector{node->as_string()->get()};
   return required_texts(key, most);
+}
+
+Result<std::vector<TomlSection>> TomlSection::tables(std::string_view key) {
+  std::vector<TomlSection> sections;
+  const toml::node* const node = find(key);
+  if (node == nullptr) return sections;
+  const toml::array* const array = node->as_array();
+  if (array == nullptr || !array->is_homogeneous(toml::node_type::table)) return at(key, "expected [[...]] tables");
+  const std::string inner =
+      title_.starts_with('[') ? fmt::format("[[{}.{}]]", title_.substr(1, title_.size() - 2), key) : fmt::format("[[{}]]", key);
+  for (const auto& element : *array) sections.emplace_back(file_, inner, *element.as_table());
+  return sections;
 }
 
 Result<std::optional<std::int64_t>> TomlSection::whole_number(std::string_view key, std::int64_t low, std::int64_t high) {

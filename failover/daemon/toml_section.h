@@ -22,8 +22,10 @@ class TomlSection {
   Result<std::optional<std::string>> optional_text(std::string_view key);
   // A list of 1 to `most` strings that are not empty.
   Result<std::vector<std::string>> required_texts(std::string_view key, std::size_t most);
-  // The same, or empty when absent.
+  // The same; empty when absent. One string may stand without the list.
   Result<std::vector<std::string>> optional_texts(std::string_view key, std::size_t most);
+  // [[title.key]] tables, in order; none when absent.
+  Result<std::vector<TomlSection>> tables(std::string_view key);
   // In [low, high]; nullopt when absent.
   Result<std::optional<std::int64_t>> whole_number(std::string_view key, std::int64_t low, std::int64_t high);
   Result<std::int64_t> required_whole_number(std::string_view key, std::int64_t low, std::int64_t high);

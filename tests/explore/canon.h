@@ -89,6 +89,8 @@ class Canon {
     (*this)(evidence.path);
     (*this)(evidence.health);
     (*this)(evidence.age);
+    (*this)(evidence.suspected);
+    (*this)(evidence.beyond);
   }
   void operator()(const Hold& hold) {
     (*this)(hold.revision);
@@ -113,6 +115,7 @@ class Canon {
     (*this)(beat.handover);
     (*this)(beat.refusal.empty());
     (*this)(beat.evidence);
+    (*this)(beat.just_moved);
     (*this)(beat.hold);
     (*this)(beat.hold_ends_in);
     (*this)(beat.wants_no_peer);

@@ -196,6 +196,7 @@ std::optional<Deed> NodeBook::deed_of(const Action& any) {
       return Deed{.kind = DeedKind::kSetGate, .a = small(act.mode), .b = small(act.term), .c = medium(act.order), .d = small(act.peer)};
     }
     Result operator()(const action::Rejoin&) { return Deed{.kind = DeedKind::kRejoin}; }
+    Result operator()(const action::FencePeer&) { US_CHECK(false); }  // not configured
     // For people and for the segment.
     Result operator()(const action::AnnounceAddress&) { return std::nullopt; }
     Result operator()(const action::CommandResult&) { return std::nullopt; }

@@ -12,6 +12,9 @@ NodeConfig few_ticks() {
   config.stalled_after = 5 * kTickLength;
   config.sick_hold = kTickLength;
   config.evidence_max_age = 2 * kTickLength;
+  config.storage_max_age = 2 * kTickLength;
+  config.doubt_hold = 2 * kTickLength;
+  config.hold_down = 2 * kTickLength;
   config.arbiter_retry = kTickLength;
   config.store_retry = kTickLength;
   config.session_retry = kTickLength;

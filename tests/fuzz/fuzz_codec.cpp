@@ -10,6 +10,7 @@
 
 #include "failover/heartbeat_codec.h"
 #include "failover/orders_codec.h"
+#include "failover/poison_pill.h"
 #include "failover/witness_codec.h"
 #include "input_reader.h"
 #include "net/base/check.h"
@@ -56,6 +57,8 @@ Bytes good_input(unsigned decoder) {
       return encode_orders(kOrders);
     case 5:
       return good_heartbeat();
+    case 6:
+      return encode_pill({PairId{7}, Incarnation{22}, Term{9}});
     case 0:
       return bytes_of(encode(kEnvelope, encode_witness_request({.call = 3, .what = kProposal}))[0].bytes());
     case 1:
@@ -122,6 +125,12 @@ void check_decoder(unsigned decoder, std::span<const std::byte> bytes, std::size
         US_CHECK(again && decode_heartbeat(*again));
       }
       return;
+    case 6:
+      if (const auto pill = decode_pill(bytes); pill && *pill) {
+        const auto again = decode_pill(encode_pill(**pill));
+        US_CHECK(again && *again == *pill);
+      }
+      return;
     default:
       if (const auto payload = unseal_record("pair/7", bytes)) {
         US_CHECK(seal_record("pair/7", *payload) == bytes_of(bytes));
@@ -137,10 +146,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace understudy;
   InputReader input{data, size};
   const unsigned choice = input.byte();
-  const unsigned decoder = choice % 7;
+  const unsigned decoder = choice % 8;
   const std::size_t shift = input.byte() % 8;
   const auto rest = std::as_bytes(std::span{data, size}).subspan(std::min<std::size_t>(size, 2));
-  switch (choice / 7 % 3) {
+  switch (choice / 8 % 3) {
     case 0:
       check_decoder(decoder, rest, shift);
       break;

@@ -12,7 +12,7 @@ struct Entry {
   const char* name;
   const char* description;
 };
-constexpr std::array<Entry, 11> kFaults{{
+constexpr std::array<Entry, 12> kFaults{{
     {Fault::kKill, "kill", "SIGKILL to understudyd on host-a"},
     {Fault::kFreeze, "freeze", "SIGSTOP to understudyd on host-a"},
     {Fault::kNic, "nic", "service NIC removed from host-a"},
@@ -23,6 +23,7 @@ constexpr std::array<Entry, 11> kFaults{{
     {Fault::kGuestPowerOff, "guest-poweroff", "the guest is told to power off"},
     {Fault::kPowerButton, "power-button", "understudy power-button on host-a"},
     {Fault::kArbiterRestart, "arbiter-restart", "SIGKILL to the arbiter, which comes back later"},
+    {Fault::kFence, "fence", "understudy fence on host-a, which hands the guest over first"},
     {Fault::kIntruder, "intruder", "somebody on the pair's networks tries every listening port"},
 }};
 
@@ -83,6 +84,8 @@ Result<void> strike(Fault fault, LabPair& pair, GuestService& service, const Clo
     case Fault::kArbiterRestart:
       pair.arbiter().kill();
       return {};
+    case Fault::kFence:
+      return pair.command(NodeId::kA, "fence", kCommandDeadline);
     case Fault::kIntruder:
       return {};
   }

@@ -25,6 +25,7 @@ enum class Fault {
   kGuestPowerOff,
   kPowerButton,
   kArbiterRestart,
+  kFence,
   kIntruder
 };
 

@@ -73,10 +73,18 @@ std::vector<Port> LabPair::ports() const {
 
 std::filesystem::path LabPair::disk(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".img"); }
 
+std::filesystem::path LabPair::kernel_log(NodeId id) const { return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".kmsg"); }
+std::filesystem::path LabPair::memory_pressure(NodeId id) const {
+  return options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".pressure");
+}
+
 Result<void> LabPair::write_files() const {
   for (const NodeId id : kBothNodes) {
     US_TRY(write_file(options_.folder / (kHosts[static_cast<std::size_t>(id)] + ".toml"), configuration(id)));
     US_TRY(make_disk(id));
+    US_TRY(write_file(kernel_log(id), ""));
+    US_TRY(write_file(memory_pressure(id),
+                      "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"));
   }
   return {};
 }
@@ -130,6 +138,9 @@ std::string LabPair::configuration(NodeId id) const {
     }
     text += '\n';
   }
+  // One kernel is under both hosts: each reads a log of its own, so that a fault may be one host's.
+  text += fmt::format("[probes]\necho_target = \"{}\"\necho_lost_ms = {}\nkernel_log = {}\nmemory_pressure = {}\n\n", kClientIp.text(),
+                      1000 * options_.slowness, quoted(host + ".kmsg"), quoted(host + ".pressure"));
   text += fmt::format("[state]\ndir = {}\nsocket = {}\n", quoted(host + "-state"), quoted(host + ".sock"));
   return text;
 }

@@ -23,6 +23,7 @@ namespace understudy::lab {
 
 inline constexpr MacAddress kGuestMac{{0x52, 0x54, 0x00, 0x77, 0x00, 0x10}};
 inline constexpr Ipv4Address kGuestIp{{10, 77, 0, 10}};
+inline constexpr Ipv4Address kClientIp{{10, 77, 0, 2}};
 
 // The machines' names, which are also those of their network namespaces; the hosts' by NodeId.
 inline const std::array<std::string, 2> kHosts{"host-a", "host-b"};
@@ -62,6 +63,9 @@ class LabPair {
   LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   std::filesystem::path disk(NodeId id) const;
+  // What stands for the host's /dev/kmsg and /proc/pressure/memory: a line that is added to the one is its kernel's word.
+  std::filesystem::path kernel_log(NodeId id) const;
+  std::filesystem::path memory_pressure(NodeId id) const;
   // What that node's daemon wrote so far.
   std::string log(NodeId id) const;
   // Everything that the three daemons wrote, with headings.

@@ -130,6 +130,8 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   }
   if (outcome.fault == Fault::kSwitchover)
     against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");
+  if (outcome.fault == Fault::kFence)
+    against(!status_of(outcome, NodeId::kA) || status_of(outcome, NodeId::kA)->role != "fenced", "host-a does not say that it is fenced");
   if (outcome.fault == Fault::kFreeze) {
     const auto& woken = status_of(outcome, NodeId::kA);
     against(!woken || woken->role != "fenced",

@@ -24,6 +24,7 @@ Host::Host(NodeId id, const NodeConfig& config, const Options& options, Engine& 
       flight_check_{[this](const std::string& what) { oracle_.violate("a node does the same again", what); }} {
   config_.node = id;
   config_.starts_as_primary = id == NodeId::kA;
+  path_works_.fill(true);
 }
 
 void Host::trace(const std::string& text) const {
@@ -153,7 +154,11 @@ void Host::probe(ProbePath path) {
   const Duration takes = works ? engine_.random.between(ms(0.5), ms(8)) : engine_.random.between(ms(5), ms(100));
   timer(takes, [this, path, started, works] {
     const bool good = works && path_works_[static_cast<std::size_t>(path)];
-    feed(input::Probed{{path, good ? Health::kHealthy : Health::kFailed, started, engine_.now(), good ? "" : "simulated failure"}});
+    ProbeReport report{path, good ? Health::kHealthy : Health::kFailed, started, engine_.now(), good ? "" : "simulated failure"};
+    // What is watched rather than exercised is suspected: whether it counts depends on what the other node finds.
+    report.suspected = !good && !needs_fresh_proof(path);
+    if (report.suspected) report.health = Health::kDegraded;
+    feed(input::Probed{std::move(report)});
     timer(ms(50), [this, path] { probe(path); });
   });
 }
@@ -222,8 +227,8 @@ void Host::carry_out(const action::Propose& action) {
   if (proposal.kind == ProposalKind::kSolo) {
     bool long_sick = false;
     for (const ProbePath path : config_.probes)
-      long_sick |=
-          !path_works_[static_cast<std::size_t>(path)] && engine_.now() - path_failed_at_[static_cast<std::size_t>(path)] > ms(1000);
+      long_sick |= needs_fresh_proof(path) && !path_works_[static_cast<std::size_t>(path)] &&
+                   engine_.now() - path_failed_at_[static_cast<std::size_t>(path)] > ms(1000);
     // Repetitions of a request made in health are allowed.
     if (solo_asked_ != proposal.request) oracle_.solo_asked(self(), long_sick);
     solo_asked_ = proposal.request;
@@ -264,6 +269,21 @@ void Host::carry_out(const action::PersistOrders& action) {
         stored_orders_ = orders;
       },
       options_.bug == Bug::kOrdersNotStored, input::OrdersPersisted{action.order});
+}
+
+void Host::carry_out(const action::FencePeer& action) {
+  timer(engine_.random.between(ms(20), ms(300)), [this, term = action.term] {
+    if (engine_.random.chance(0.3)) return feed(input::PeerFenced{term, false, "simulated: the agent fails"});
+    if (engine_.random.chance(0.3) && peer_->up() && !peer_->frozen()) {
+      peer_->feed(input::Poisoned{term});
+      return feed(input::PeerFenced{term, true, "simulated: it took the pill"});
+    }
+    if (peer_->up()) {
+      peer_->kill();
+      engine_.after(engine_.random.between(ms(200), ms(2000)), [peer = peer_] { peer->start(); });
+    }
+    feed(input::PeerFenced{term, true, "simulated"});
+  });
 }
 
 void Host::carry_out(const action::SendHeartbeat& action) {

@@ -75,6 +75,7 @@ class Host {
   void carry_out(const action::SendHeartbeat& action);
   void carry_out(const action::PersistEnd& action) { stored_end_ = action.ended; }
   void carry_out(const action::PersistOrders& action);
+  void carry_out(const action::FencePeer& action);
   void carry_out(const action::AnnounceAddress&) {}
   void carry_out(const action::TakeOver& action) {
     if (action.start) oracle_.operator_starts();
@@ -135,7 +136,7 @@ class Host {
   std::vector<std::function<void()>> backlog_;
 
   // The world.
-  std::array<bool, kProbePathCount> path_works_{true, true, true};
+  std::array<bool, kProbePathCount> path_works_{};
   std::array<Instant, kProbePathCount> path_failed_at_{};
   std::uint64_t next_command_ = 1;
   RequestId solo_asked_;

@@ -75,15 +75,21 @@ class Run {
     config.switchover_keeps_image = keeps_image_;
     config.home = NodeId::kA;
     config.manual = options_.scenario == Scenario::kManual;
-    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk};
+    config.probes = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kGuestDisk, ProbePath::kKernel};
     if (options_.scenario == Scenario::kSingleFault) {
       if (random.chance(0.5)) config.rejoin_after = random.between(ms(10), ms(1000));
       return config;
     }
     if (options_.scenario == Scenario::kEndurance) {
       config.rejoin_after = random.between(ms(10), ms(500));
+      config.hold_down = {};  // the next fault may sit where the guest has just moved to, and the service is to go on all the same
       return config;
     }
+    if (options_.scenario == Scenario::kChaos && random.chance(0.3)) {
+      config.fencing = random.chance(0.6) ? Fencing::kRequired : Fencing::kAlongside;
+      config.fence_retry = random.between(ms(50), ms(500));
+    }
+    if (random.chance(0.2)) config.self_fence_after = random.between(ms(0), ms(1000));
     // Safety must not hang on thresholds: wild ones, too.
     if (random.chance(0.5)) {
       config.takeover_after = random.between(ms(60), ms(900));
@@ -91,7 +97,9 @@ class Run {
       config.stalled_after = random.between(ms(200), ms(2000));
       config.gap_after = random.between(ms(50), ms(600));
       config.sick_hold = random.between(ms(0), ms(300));
+      config.doubt_hold = random.between(ms(0), ms(2000));
     }
+    config.hold_down = random.between(ms(0), ms(3000));  // shorter than what is left after the last fault
     if (random.chance(0.7)) config.rejoin_after = random.between(ms(10), ms(1000));
     return config;
   }
@@ -205,7 +213,8 @@ class Run {
         return;
       case 7:
       case 8: {
-        const auto path = random().chance(0.5) ? ProbePath::kServiceNic : ProbePath::kStorage;
+        constexpr ProbePath kPaths[] = {ProbePath::kServiceNic, ProbePath::kStorage, ProbePath::kKernel};
+        const ProbePath path = kPaths[random().below(3)];
         victim.set_path(path, false);
         later(random().between(ms(100), ms(2500)), [&victim, path] { victim.set_path(path, true); });
         return;
@@ -277,6 +286,7 @@ class Run {
       one->set_path(ProbePath::kServiceNic, true);
       one->set_path(ProbePath::kStorage, true);
       one->set_path(ProbePath::kGuestDisk, true);
+      one->set_path(ProbePath::kKernel, true);
       one->start();
     }
   }

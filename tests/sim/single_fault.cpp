@@ -170,7 +170,7 @@ std::string Run::strike() {
   Host& victim = host(random().next());
   const std::string name = std::string{" "} + name_of(victim.self().node);
   const Place place = victim.self().node == NodeId::kA ? Place::kA : Place::kB;
-  switch (random().below(15)) {
+  switch (random().below(16)) {
     case 0:
       victim.kill();
       return "killed" + name;
@@ -214,6 +214,9 @@ std::string Run::strike() {
     case 13:
       a_.reboot_guest();
       return "the guest reset itself";
+    case 14:
+      victim.set_path(ProbePath::kKernel, false);
+      return "a suspicion of the kernel of" + name;
     default:
       victim.set_store(false);
       return "store hangs at" + name;

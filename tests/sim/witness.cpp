@@ -11,7 +11,11 @@ std::optional<ArbiterAnswer> Witness::read() const {
 
 std::optional<ArbiterAnswer> Witness::propose(const Proposal& proposal) {
   if (!up_) return std::nullopt;
-  WitnessDecision decision = decide(state_, proposal, identity_);
+  // A renewal keeps the record's nodes: the rules are shown only what they could have made themselves, also where a bug is planted.
+  WitnessPair shown = state_;
+  if (bug_ == Bug::kSoloStrikesNobody && proposal.kind == ProposalKind::kRenew && shown.record && shown.record->mode == PairMode::kSolo)
+    shown.record->eligible = {shown.record->holder};
+  WitnessDecision decision = decide(shown, proposal, identity_);
   if (decision.changed) {
     previous_ = std::exchange(state_, *decision.changed);
     if (bug_ == Bug::kSoloStrikesNobody && state_.record && state_.record->mode == PairMode::kSolo && previous_.record) {

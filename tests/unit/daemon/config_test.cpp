@@ -143,8 +143,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "b.toml:34: [security] insecure: expected either keys or insecure = true, found both"},
       {"insecure without a word", kSecurityTable, "[security]\ninsecure = false", "b.toml:33: [security] key: expected the file"},
       {"security misspelt", "peer_key", "peerkey", "b.toml:35: [security] peerkey: unknown key; expected one of: insecure, key, peer_key"},
-      {"operators as one", "[timing]", "[control]\noperators = \"ann\"\n[timing]",
-       "b.toml:43: [control] operators: expected a list of 1 to 64 strings, found a string"},
+      {"operators by number", "[timing]", "[control]\noperators = 1000\n[timing]",
+       "b.toml:43: [control] operators: expected a list of 1 to 64 strings, found a whole number"},
       {"a group without a name", "[timing]", "[control]\nviewers = [\"@\"]\n[timing]",
        "b.toml:43: [control] viewers: expected users by name, and groups as \"@name\""},
       {"disk as table", "[[disk]]", "[disk]", "expected [[disk]] tables"},
@@ -246,6 +246,49 @@ TEST(Config, APairMayHaveNoThirdPlace) {
   EXPECT_FALSE(parse_config(replaced(kWitnessTable, "[manual]\nautomatic = true"), "b.toml"));
 }
 
+TEST(Config, FencingAndWatchdogAreReadWithCare) {
+  const auto with = [](const std::string& tables) {
+    return parse_config(replaced(kWitnessTable, std::string{kWitnessTable} + "\n" + tables), "b.toml");
+  };
+  const auto none = with("");
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->fencing.agent.empty());
+  EXPECT_FALSE(none->watchdog);
+  const auto all = with(R"([fencing]
+agent = ["/usr/sbin/fence_ipmilan", "--verbose"]
+options = ["ip=10.0.0.9", "username=admin"]
+required = true
+timeout_s = 30
+self_fence_after_ms = 5000
+[watchdog]
+device = "/dev/watchdog"
+timeout_s = 15)");
+  ASSERT_TRUE(all) << all.error().text();
+  EXPECT_EQ(all->fencing.agent, (std::vector<std::string>{"/usr/sbin/fence_ipmilan", "--verbose"}));
+  EXPECT_EQ(all->fencing.options.size(), 2U);
+  EXPECT_TRUE(all->fencing.required);
+  EXPECT_EQ(all->fencing.timeout, std::chrono::seconds{30});
+  EXPECT_EQ(all->fencing.self_fence_after, std::chrono::seconds{5});
+  EXPECT_EQ(all->watchdog->timeout, std::chrono::seconds{15});
+  const struct {
+    const char* tables;
+    const char* says;
+  } wrong[] = {
+      {"[fencing]\nrequired = true", "[fencing] required: expected a fence agent or a shared disk"},
+      {"[fencing]\nagent = [\"fence_ipmilan\"]", "expected a program by its whole path"},
+      {"[fencing]\nagent = [\"/a\"]\noptions = [\"ip\"]", "expected strings like"},
+      {"[fencing]\nagent = [\"/a\"]\noptions = [\"action=on\"]", "without the action"},
+      {"[fencing]\nself_fence_after_ms = 5", "a whole number from 100"},
+      {"[watchdog]\ntimeout_s = 15", "[watchdog] device: expected a string"},
+      {"[watchdog]\ndevice = \"/dev/watchdog\"\ntimeout_s = 1", "a whole number from 2"},
+  };
+  for (const auto& one : wrong) {
+    const auto config = with(one.tables);
+    ASSERT_FALSE(config) << one.tables;
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(one.says));
+  }
+}
+
 TEST(Config, TheGuestMayHaveAHome) {
   EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.home);
   EXPECT_EQ(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"a\""), "b.toml")->pair.home, NodeId::kA);
@@ -327,6 +370,110 @@ TEST(Config, AGuestMayBeAskedToGiveBackMemory) {
   const auto config = parse_config(replaced("vcpus = 2", "balloon_mib = 32"), "b.toml");
   ASSERT_TRUE(config) << config.error().text();
   EXPECT_EQ(config->vm.balloon_bytes, std::uint64_t{32} << 20);
+}
+
+TEST(Config, ProbesHaveDefaultsAndMayBeSaid) {
+  const auto usual = parse_config(kWhole, "b.toml");
+  ASSERT_TRUE(usual) << usual.error().text();
+  EXPECT_EQ(usual->probes.kernel_log, "/dev/kmsg");
+  EXPECT_TRUE(usual->probes.watch_kernel_log);
+  EXPECT_TRUE(usual->probes.echo_targets.empty());
+  EXPECT_EQ(usual->timing.hold_down, std::chrono::seconds{10});
+  const auto config = parse_config(std::string{kWhole} + R"(hold_down_ms = 0
+[probes]
+echo_target = "10.77.0.1"
+echo_lost_ms = 1500
+replication_nic = "rep0"
+kernel_log = "off"
+memory_pressure = "/tmp/pressure"
+memory_pressure_percent = 50
+[[probes.command]]
+name = "gateway"
+command = "ping -c 1 -W 1 10.77.0.1"
+path = "service NIC"
+period_ms = 2000
+deadline_ms = 1500
+failures = 2
+successes = 5
+[[probes.command]]
+name = "plain"
+command = "true"
+)",
+                                   "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  const ProbesConfig& probes = config->probes;
+  EXPECT_EQ(config->timing.hold_down, Duration{});
+  ASSERT_EQ(probes.echo_targets.size(), 1U);
+  EXPECT_EQ(probes.echo_targets[0].text(), "10.77.0.1");
+  EXPECT_EQ(probes.echo_lost, std::chrono::milliseconds{1500});
+  EXPECT_EQ(probes.replication_nic, "rep0");
+  EXPECT_FALSE(probes.watch_kernel_log);
+  EXPECT_EQ(probes.memory_pressure, "/tmp/pressure");
+  EXPECT_EQ(probes.memory_pressure_percent, 50);
+  ASSERT_EQ(probes.commands.size(), 2U);
+  EXPECT_EQ(probes.commands[0].path, ProbePath::kServiceNic);
+  EXPECT_EQ(probes.commands[0].period, std::chrono::seconds{2});
+  EXPECT_EQ(probes.commands[0].deadline, std::chrono::milliseconds{1500});
+  EXPECT_EQ(probes.commands[0].hysteresis.failures, 2U);
+  EXPECT_EQ(probes.commands[0].hysteresis.successes, 5U);
+  EXPECT_EQ(probes.commands[1].path, ProbePath::kUser);
+  EXPECT_EQ(probes.commands[1].hysteresis.failures, 3U);
+}
+
+TEST(Config, WhatProbesCannotBeIsRefused) {
+  const struct {
+    const char* table;
+    const char* says;
+  } cases[] = {
+      {"echo_target = \"gateway\"", "b.toml:45: [probes] echo_target: expected IPv4 addresses like \"10.0.0.1\", found \"gateway\""},
+      {"echo_target = []", "[probes] echo_target: expected a list of 1 to 4 strings, found 0 of them"},
+      {"echo = \"10.0.0.1\"", "[probes] echo: unknown key"},
+      {"memory_pressure_percent = 0", "expected a whole number from 1 to 100, found 0"},
+      {"kernel_log_rules = \"/no/such/rules\"", "read the kernel log rules /no/such/rules: No such file"},
+      {"command = 5", "[probes] command: expected [[...]] tables"},
+      {"[[probes.command]]\nname = \"a\"", "b.toml:45: [[probes.command]] command: expected a string, found nothing"},
+      {"[[probes.command]]\nname = \"a b\"", "[[probes.command]] name: expected 1 to 32 letters, digits, - or _, found \"a b\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"nic\"", "path: expected one of \"service NIC\", \"storage\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"KVM\"", "found \"KVM\""},
+      {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\n[[probes.command]]\nname = \"a\"", "\"a\" names a probe above already"},
+  };
+  for (const auto& one : cases) {
+    const auto config = parse_config(std::string{kWhole} + "[probes]\n" + one.table + "\n", "b.toml");
+    ASSERT_FALSE(config) << one.table;
+    EXPECT_THAT(config.error().text(), testing::HasSubstr(one.says));
+  }
+}
+
+TEST(KernelLogRules, TheExampleIsWhatIsBuiltIn) {
+  const auto example = load_kernel_log_rules(UNDERSTUDY_SOURCE "/deploy/config/kernel-log.toml");
+  ASSERT_TRUE(example) << example.error().text();
+  const auto built_in = default_kernel_log_rules();
+  ASSERT_EQ(example->size(), built_in.size());
+  for (std::size_t i = 0; i < built_in.size(); ++i) {
+    EXPECT_EQ((*example)[i].pattern, built_in[i].pattern);
+    EXPECT_EQ((*example)[i].failed, built_in[i].failed) << built_in[i].pattern;
+    EXPECT_EQ((*example)[i].path, built_in[i].path) << built_in[i].pattern;
+    EXPECT_EQ((*example)[i].counts_for, built_in[i].counts_for) << built_in[i].pattern;
+  }
+}
+
+TEST(KernelLogRules, MistakesAreNamed) {
+  const struct {
+    const char* text;
+    const char* says;
+  } cases[] = {
+      {"[[rule]]\npattern = \"a(b\"\nseverity = \"failed\"", "r.toml:2: [[rule]] pattern: \"a(b\" is no extended regular expression"},
+      {"[[rule]]\npattern = \"a\"\nseverity = \"bad\"", "r.toml:3: [[rule]] severity: expected \"failed\" or \"degraded\", found \"bad\""},
+      {"[[rule]]\nseverity = \"failed\"", "[[rule]] pattern: expected a string, found nothing"},
+      {"[[rule]]\npattern = \"a\"\nseverity = \"failed\"\ncount = 1", "[[rule]] count: unknown key"},
+      {"rules = 1", "rules: unknown key; expected one of: rule"},
+      {"[[rule]", "r.toml:1: not TOML"},
+  };
+  for (const auto& one : cases) {
+    const auto rules = parse_kernel_log_rules(one.text, "r.toml");
+    ASSERT_FALSE(rules) << one.text;
+    EXPECT_THAT(rules.error().text(), testing::HasSubstr(one.says));
+  }
 }
 
 TEST(Config, AnAbsentFileIsNamed) {

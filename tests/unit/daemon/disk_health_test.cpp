@@ -56,5 +56,20 @@ TEST(DiskHealth, TheWorstDiskIsNamed) {
   }
 }
 
+TEST(DiskLatency, IsTheSlowestDisksMeanSinceTheCallBefore) {
+  DiskLatency latency;
+  const auto reading = [](const char* id, std::uint64_t completed, int ms) {
+    DiskReading disk{.id = id, .evidence = {}};
+    disk.evidence.completed = completed;
+    disk.evidence.time_at_host = std::chrono::milliseconds{ms};
+    return disk;
+  };
+  const DiskReading first[] = {reading("root", 10, 20), reading("data", 0, 0)};
+  EXPECT_EQ(latency.take(first), std::chrono::milliseconds{2});
+  EXPECT_EQ(latency.take(first), Duration{}) << "nothing was done since";
+  const DiskReading second[] = {reading("root", 11, 23), reading("data", 2, 100)};
+  EXPECT_EQ(latency.take(second), std::chrono::milliseconds{50});
+}
+
 }  // namespace
 }  // namespace understudy

@@ -7,6 +7,7 @@
 #include "tests/support/bounds.h"
 #include "tests/support/fake_link.h"
 #include "tests/support/fake_store.h"
+#include "tests/unit/daemon/no_guest.h"
 
 namespace understudy {
 namespace {
@@ -38,42 +39,6 @@ class SlowArbiter final : public Arbiter {
  private:
   Callback asked_;
   RequestId request_;
-};
-
-// A guest's side without a guest: it answers what it was told to.
-class NoGuest final : public GuestHost {
- public:
-  void carry_out(const action::BootGuest&) override {}
-  void carry_out(const action::TakeOver&) override {}
-  void carry_out(const action::FinishGuest&) override {}
-  void carry_out(const action::ResumeGuest&) override {}
-  void carry_out(const action::RestartGuest&) override {}
-  void carry_out(const action::RecoverGuest&) override {}
-  void carry_out(const action::StopGuest&) override {}
-  void carry_out(const action::StartSession&) override {}
-  void carry_out(const action::RaiseSessionTerm&) override {}
-  void carry_out(const action::StopSession&) override {}
-  void carry_out(const action::AcceptSessions&) override {}
-  void carry_out(const action::RefuseSessions&) override {}
-  void carry_out(const action::SetGate&) override {}
-  void carry_out(const action::AnnounceAddress&) override {}
-  void promise(Term) override {}
-  std::shared_ptr<ConsoleBacklog> console() const override { return console_; }
-  void type(std::vector<std::byte> input, std::function<void(std::size_t)> taken) override { taken(input.size()); }
-  void balloon(std::optional<std::uint64_t> target, std::function<void(const Result<BalloonBytes>&)> told) override {
-    told(BalloonBytes{target.value_or(0), 0});
-  }
-  void press_power_button(std::function<void(const Result<bool>&)> told) override {
-    ++presses;
-    told(listens);
-  }
-  GuestNumbers numbers() const override { return {}; }
-
-  int presses = 0;
-  Result<bool> listens = true;
-
- private:
-  const std::shared_ptr<ConsoleBacklog> console_ = std::make_shared<ConsoleBacklog>();
 };
 
 // Node b. Its loop does not run: everything happens within the calls.

@@ -98,6 +98,15 @@ TEST(Preflight, EachThingThatIsMissingIsNamed) {
   }
 }
 
+TEST(Preflight, WithoutAThirdPlaceItSaysThatSomebodyMustGrant) {
+  PreflightFacts facts = of_secondary();
+  facts.manual = true;
+  const Preflight preflight = judge_preflight(facts);
+  EXPECT_EQ(preflight.answer, PreflightAnswer::kYes);
+  EXPECT_TRUE(
+      std::ranges::any_of(preflight.checks, [](const auto& check) { return check.mend.find("understudy grant") != std::string::npos; }));
+}
+
 TEST(Preflight, AStartingNodeCantTell) {
   PreflightFacts facts = of_secondary();
   facts.node.role = Role::kStarting;

@@ -69,6 +69,20 @@ TEST(NicProbe, TheGuestsTapIsPartOfThePath) {
   }
 }
 
+TEST(NicProbe, TheReplicationNicIsNeverWorseThanDegraded) {
+  const NicSnapshot good{.present = true, .up = true, .running = true, .tx_packets = 0, .tx_errors = 0};
+  EXPECT_EQ(judge_replication_nic("rep0", good).health, Health::kHealthy);
+  for (const NicSnapshot& bad : {NicSnapshot{}, NicSnapshot{.present = true}, NicSnapshot{.present = true, .up = true}}) {
+    EXPECT_EQ(judge_replication_nic("rep0", bad).health, Health::kDegraded);
+    EXPECT_FALSE(judge_replication_nic("rep0", bad).suspected);
+  }
+}
+
+TEST(NicProbe, TheInterfaceTowardsAnAddressIsFound) {
+  EXPECT_EQ(interface_towards("127.0.0.1").value_or("none"), "lo");
+  EXPECT_THAT(interface_towards("a.name").error().text(), HasSubstr("is no address"));
+}
+
 TEST(NicProbe, AnInterfaceThatIsNotThereFails) {
   const auto report = NicProbe{"no-such-nic0"}.exercise();
   EXPECT_EQ(report.health, Health::kFailed);
@@ -78,7 +92,7 @@ TEST(NicProbe, AnInterfaceThatIsNotThereFails) {
 TEST(StorageProbe, ReadsBackWhatItWroteAndSaysWhenItCannot) {
   const auto directory = std::filesystem::temp_directory_path() / ("understudy-probe-test-" + std::to_string(::getpid()));
   std::filesystem::create_directories(directory);
-  StorageProbe probe{directory};
+  StorageProbe probe{directory / "canary"};
   const auto first = probe.exercise();
   EXPECT_EQ(first.health, Health::kHealthy) << first.text;
   EXPECT_THAT(probe.exercise().text, HasSubstr("canary 2"));
@@ -88,13 +102,27 @@ TEST(StorageProbe, ReadsBackWhatItWroteAndSaysWhenItCannot) {
   EXPECT_THAT(gone.text, HasSubstr("canary"));
 }
 
+TEST(StorageProbe, ImagesAloneAreReadWhereThereIsNoCanary) {
+  const auto directory = std::filesystem::temp_directory_path() / ("understudy-probe-read-test-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(directory);
+  std::ofstream{directory / "root.img"} << std::string(8192, 'x');
+  StorageProbe probe{{}, {directory / "root.img"}};
+  const auto report = probe.exercise();
+  EXPECT_EQ(report.text, "images read");
+  EXPECT_GT(report.latency, Duration{});
+  std::filesystem::remove(directory / "root.img");
+  EXPECT_TRUE(std::filesystem::is_empty(directory)) << "nothing was written";
+  EXPECT_EQ(probe.exercise().health, Health::kFailed);
+  std::filesystem::remove_all(directory);
+}
+
 TEST(StorageProbe, AnImageThatVanishedOrWasEmptiedFails) {
   const auto directory = std::filesystem::temp_directory_path() / ("understudy-probe-image-test-" + std::to_string(::getpid()));
   std::filesystem::create_directories(directory);
   const auto image = directory / "root.img";
   std::ofstream{image} << "x";
   std::filesystem::resize_file(image, 1 << 20);
-  StorageProbe probe{directory, {image}};
+  StorageProbe probe{image.string() + ".canary", {image}};
   for (unsigned i = 0; i < 3; ++i) EXPECT_EQ(probe.exercise().health, Health::kHealthy);
   std::filesystem::resize_file(image, 0);
   EXPECT_THAT(probe.exercise().text, HasSubstr("it is empty"));
@@ -112,16 +140,25 @@ TEST(ProbeRecord, SurvivesTheWireAndDamageIsRefused) {
                      .completed_at = Instant{Duration{9}},
                      .text = std::string(1000, 'x')};
   const auto record = encode_probe(report);
-  const auto decoded = decode_probe(record, ProbePath::kStorage);
+  const auto decoded = decode_probe(record);
   ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->path, ProbePath::kStorage);
   EXPECT_EQ(decoded->health, Health::kFailed);
   EXPECT_EQ(decoded->completed_at, Instant{Duration{9}});
   EXPECT_EQ(decoded->text, std::string(decoded->text.size(), 'x')) << "cut, not mangled";
-  EXPECT_FALSE(decode_probe(record, ProbePath::kServiceNic)) << "another probe's";
-  for (const std::size_t at : {0u, 4u, 5u, 7u}) {
+  report.health = Health::kDegraded;
+  report.suspected = report.beyond = true;
+  report.latency = milliseconds{7};
+  const auto suspicion = decode_probe(encode_probe(report));
+  ASSERT_TRUE(suspicion);
+  EXPECT_TRUE(suspicion->suspected && suspicion->beyond);
+  EXPECT_EQ(suspicion->latency, milliseconds{7});
+  report.health = Health::kHealthy;
+  EXPECT_FALSE(decode_probe(encode_probe(report))) << "healthy, and suspected";
+  for (const std::size_t at : {0u, 4u, 5u, 7u, 31u, 39u}) {
     auto damaged = record;
     damaged[at] = std::byte{0xEE};
-    EXPECT_FALSE(decode_probe(damaged, ProbePath::kStorage)) << "byte " << at;
+    EXPECT_FALSE(decode_probe(damaged)) << "byte " << at;
   }
 }
 
@@ -136,6 +173,7 @@ TEST(ProbeProcess, EndsWhenNobodyReads) {
 // Collects reports from a probe process until one satisfies the test.
 class ProbeProcessTest : public testing::Test {
  protected:
+  Health silence = Health::kFailed;
   std::optional<ProbeReport> first_report(std::vector<std::string> command, std::function<bool(const ProbeReport&)> wanted) {
     const MonotonicClock clock;
     const auto thread = LoopThread::start(clock, "probe-test");
@@ -150,6 +188,7 @@ class ProbeProcessTest : public testing::Test {
                                              {.path = ProbePath::kStorage,
                                               .command = std::move(command),
                                               .deadline = milliseconds{100},
+                                              .silence = silence,
                                               .restart_after = milliseconds{10}},
                                              [&](ProbeReport report) {
                                                const std::lock_guard lock{mutex};
@@ -184,6 +223,13 @@ TEST_F(ProbeProcessTest, OneThatDiesIsAFailureAndIsStartedAgain) {
   std::filesystem::remove(mark);
   ASSERT_TRUE(report);
   EXPECT_EQ(report->health, Health::kFailed);
+}
+
+TEST_F(ProbeProcessTest, TheSilenceOfOneThatDoesNotCarryTheGuestIsDegraded) {
+  silence = Health::kDegraded;
+  const auto report = first_report({"/bin/sleep", "60"}, [](const ProbeReport&) { return true; });
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->health, Health::kDegraded);
 }
 
 TEST_F(ProbeProcessTest, OneThatLiesIsAFailure) {

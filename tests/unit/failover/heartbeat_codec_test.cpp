@@ -31,7 +31,9 @@ Heartbeat full() {
   out.handover = HandoverOffer{Term{15}, {Term{15}, Epoch{19}}};
   out.refusal = "no";
   out.evidence = {{ProbePath::kServiceNic, Health::kFailed, std::chrono::milliseconds{20}, "eth1: no carrier"},
-                  {ProbePath::kStorage, Health::kHealthy, std::chrono::milliseconds{21}, ""}};
+                  {ProbePath::kStorage, Health::kHealthy, std::chrono::milliseconds{21}, ""},
+                  {ProbePath::kKernel, Health::kDegraded, std::chrono::milliseconds{22}, "Oops", true, true}};
+  out.just_moved = true;
   out.hold = {.revision = 22, .held = true, .since_ns = 23, .until_ns = 24, .by = "alice", .reason = "new kernel"};
   out.hold_ends_in = std::chrono::milliseconds{25};
   out.wants_no_peer = true;
@@ -63,7 +65,11 @@ TEST(HeartbeatCodec, CarriesEveryField) {
   EXPECT_EQ(out->guest, in.guest);
   EXPECT_EQ(out->handover, in.handover);
   EXPECT_EQ(out->refusal, in.refusal);
-  ASSERT_EQ(out->evidence.size(), 2U);
+  EXPECT_TRUE(out->just_moved);
+  ASSERT_EQ(out->evidence.size(), 3U);
+  EXPECT_EQ(out->evidence[2].path, ProbePath::kKernel);
+  EXPECT_TRUE(out->evidence[2].suspected && out->evidence[2].beyond);
+  EXPECT_FALSE(out->evidence[1].suspected || out->evidence[1].beyond);
   EXPECT_EQ(out->evidence[0].path, ProbePath::kServiceNic);
   EXPECT_EQ(out->evidence[0].health, Health::kFailed);
   EXPECT_EQ(out->evidence[0].age, std::chrono::milliseconds{20});
@@ -125,6 +131,11 @@ TEST(HeartbeatCodec, RefusesWhatCannotBe) {
       {"health 4", crafted(evidence(0, 4, 1))},
       {"age of -1", crafted(evidence(0, 1, -1))},
       {"two pieces of evidence", crafted(evidence(1, 1, 1, 2))},
+      {"a suspicion of a path that is not degraded", crafted([](schema::Heartbeat::Builder out) {
+         auto list = out.initEvidence(1);
+         list[0].setHealth(1);
+         list[0].setSuspected(true);
+       })},
       {"65 pieces", crafted(evidence(200, 1, 1, 65))},
       {"revision 18446744073709551615", crafted([](schema::Heartbeat::Builder out) { out.initHold().setRevision(~std::uint64_t{0}); })},
       {"a hold that ends in", crafted([](schema::Heartbeat::Builder out) { out.setHoldEndsInNs(std::int64_t{1} << 62); })},

@@ -160,6 +160,29 @@ TEST(NodeSolo, OnlyWithProofFromAfterTheBreak) {
   }
 }
 
+// It may be this host's fault that nothing is heard, and it can't tell: a peer that is well is left the time to ask.
+TEST(NodeSolo, AHostThatSuspectsItselfWaitsAndThenGoesOn) {
+  NodeBench bench;
+  bench.become_protected();
+  bench.probing = false;
+  bench.speaking = false;
+  const auto run_suspecting = [&bench](int ms) {
+    for (int done = 0; done < ms; done += 50) {
+      ProbeReport nic{ProbePath::kServiceNic, Health::kDegraded, bench.now(), bench.now(), "no echo"};
+      nic.suspected = nic.beyond = true;
+      bench.feed(input::Probed{nic});
+      bench.probe(ProbePath::kStorage, Health::kHealthy, bench.now());
+      bench.run(50);
+    }
+  };
+  run_suspecting(1700);
+  EXPECT_FALSE(bench.ever<action::Propose>());
+  EXPECT_THAT(bench.status().why, HasSubstr("service NIC suspected: no echo; leaves a peer that is well the time to take over"));
+  run_suspecting(400);
+  ASSERT_TRUE(bench.ever<action::Propose>());
+  EXPECT_EQ(bench.proposal.kind, ProposalKind::kSolo);
+}
+
 TEST(NodeSolo, AcksAreSignsOfLife) {
   NodeBench bench;
   bench.become_protected();

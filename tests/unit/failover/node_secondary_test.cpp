@@ -198,6 +198,77 @@ TEST_F(NodeTakeover, NotWhenOnesOwnPathHasFailedToo) {
   EXPECT_TRUE(bench.ever<action::ReadArbiter>());
 }
 
+PathEvidence suspicion(ProbePath path) { return {path, Health::kDegraded, std::chrono::milliseconds{5}, "simulated", true, false}; }
+
+TEST(NodeSuspicion, CountsWhereThisNodeIsWell) {
+  NodeConfig config;
+  NodeBench bench{NodeId::kB, config};
+  bench.become_whole();
+  bench.saying.evidence = {suspicion(ProbePath::kStorage)};
+  bench.run_committing(500, 6);
+  ASSERT_TRUE(bench.ever<action::ReadArbiter>());
+  EXPECT_EQ(bench.ever<action::Timeline>()->text, "the primary's storage failed: simulated");
+}
+
+TEST_F(NodeTakeover, ASuspicionThatThisNodeSharesMovesNothing) {
+  bench.saying.evidence = {suspicion(ProbePath::kStorage)};
+  bench.probing = false;
+  for (int i = 0; i < 20; ++i) {
+    ProbeReport own{ProbePath::kStorage, Health::kDegraded, bench.now(), bench.now(), "the same"};
+    own.suspected = true;
+    bench.feed(input::Probed{own});
+    bench.probe(ProbePath::kServiceNic, Health::kHealthy, bench.now());
+    bench.run_committing(50, 6);
+  }
+  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
+  EXPECT_EQ(bench.status().verdict_on_peer.text, "storage suspected: simulated");
+  // ... but a primary that is silent is taken over by a node that only suspects itself.
+  bench.speaking = false;
+  bench.run(500);
+  EXPECT_TRUE(bench.ever<action::ReadArbiter>());
+}
+
+TEST_F(NodeTakeover, AfterAMoveASickPrimaryKeepsTheGuestForAWhile) {
+  bench.saying.just_moved = true;
+  bench.saying.evidence = {{ProbePath::kServiceNic, Health::kFailed, std::chrono::milliseconds{5}, "no carrier"}};
+  bench.run_committing(1000, 6);
+  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
+  EXPECT_THAT(bench.status().why, HasSubstr("is sick (service NIC failed: no carrier): the guest moved there just now"));
+  bench.saying.just_moved = false;
+  bench.run_committing(300, 30);
+  EXPECT_TRUE(bench.ever<action::ReadArbiter>()) << "the hold-down is over";
+}
+
+TEST_F(NodeTakeover, AfterAMoveNeitherALackOfEpochsMovesIt) {
+  bench.saying.just_moved = true;
+  bench.run(2500);
+  EXPECT_FALSE(bench.ever<action::ReadArbiter>());
+  bench.saying.just_moved = false;
+  bench.run_committing(200, 6);
+  EXPECT_EQ(bench.status().why, "holds the guest's image");
+}
+
+TEST_F(NodeTakeover, AfterAMoveASilentPrimaryIsTakenOverAllTheSame) {
+  bench.saying.just_moved = true;
+  bench.run(100);
+  bench.speaking = false;
+  bench.run(450);
+  EXPECT_TRUE(bench.ever<action::ReadArbiter>());
+}
+
+TEST_F(NodeTakeover, TheNewHolderSaysThatItsGuestHasJustMoved) {
+  until_promise();
+  bench.feed(input::PromisePersisted{Term{3}});
+  bench.grant(Term{3}, {bench.self()});
+  bench.persist(Term{3});
+  bench.feed(input::GuestRunning{Term{3}});
+  EXPECT_TRUE(bench.sent.just_moved);
+  bench.run(9'900);
+  EXPECT_TRUE(bench.sent.just_moved);
+  bench.run(300);
+  EXPECT_FALSE(bench.sent.just_moved);
+}
+
 TEST_F(NodeTakeover, ARestartedPrimaryIsTakenOverAtOnce) {
   bench.speaking = false;
   bench.run(60);

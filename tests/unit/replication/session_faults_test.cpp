@@ -112,6 +112,34 @@ TEST_F(SessionFaultsTest, FlippedBitInTheMachineState) {
   expect_thrown_away_and_caught_up();
 }
 
+TEST_F(SessionFaultsTest, ASessionThatIsOverDoesNotBeginAgain) {
+  std::vector<Message> opening;
+  links->a.set_tamper([&opening](Message& message) {
+    const auto decoded = decode(message, kPair);
+    if (decoded && (decoded->envelope.kind == kind::kHello || decoded->envelope.kind == kind::kBegin)) opening.push_back(message);
+    return true;
+  });
+  protect();
+  run(30ms);
+  ASSERT_EQ(opening.size(), 2U);
+  links->a.set_tamper({});
+  dirty_something();
+  flip_next(kind::kManifest);
+  run(60ms);
+  ASSERT_EQ(primary_log.broken.size(), 1U);
+  const CommittedEpoch held = secondary->committed();
+  const auto overwritten = secondary_log.overwritten;
+  const auto refusals = secondary->stats().refusals;
+  for (const Message& message : opening) to_secondary(message);
+  EXPECT_TRUE(secondary->image_whole()) << "a repeated opening would begin a full transfer";
+  EXPECT_EQ(secondary->committed(), held);
+  EXPECT_EQ(secondary_log.overwritten, overwritten);
+  EXPECT_EQ(secondary->stats().refusals, refusals + 1);
+  start(Session{2});
+  run(60ms);
+  EXPECT_TRUE(images_equal());
+}
+
 TEST_F(SessionFaultsTest, LostPart) {
   protect();
   run(30ms);
