@@ -7,6 +7,7 @@
 
 #include "failover/daemon/arbiter_command.h"
 #include "failover/daemon/config.h"
+#include "failover/daemon/control_access.h"
 #include "failover/daemon/daemon.h"
 #include "failover/daemon/log_setup.h"
 #include "failover/daemon/probes.h"
@@ -23,7 +24,7 @@ constexpr const char* kAbout =
     "Keeps a virtual machine running when its host fails.\n\n"
     "  understudyd run --config FILE           one node of a pair; the same on the other host, with node = \"b\"\n"
     "  understudyd check --config FILE         reads the configuration and says what is wrong with it\n"
-    "  understudyd witness --listen ENDPOINT --store DIR --new\n"
+    "  understudyd witness --listen ENDPOINT --store DIR --new --key FILE --allow KEY --allow KEY\n"
     "                                          the third place, which grants the right to run the guest\n"
     "  understudyd arbiter show --config FILE  what the pair's arbiter (a witness, or etcd) has on record\n\n"
     "Steer a running node with `understudy`.\n";
@@ -75,6 +76,7 @@ int check_config(const std::filesystem::path& config_path) {
   const auto config = load_config(config_path);
   if (!config) return fail(config.error());
   if (auto readable = check_arbiter(*config); !readable) return fail(readable.error());
+  if (auto known = ControlAccess::resolve(config->control); !known) return fail(known.error());
   std::printf("%s: pair %s, node %s: well-formed\n", config_path.c_str(), config->pair.name.c_str(), name_of(config->pair.node));
   return 0;
 }
@@ -136,6 +138,10 @@ int dispatch(int argc, char** argv) {
       witness->add_flag("--new", is_new, "make the store if it is not there: only where no witness served these pairs before");
   witness->add_flag("--replacement", is_replacement, "make a store in place of a lost one: grants nothing until seeded")
       ->excludes(new_flag);
+  witness->add_option("--key", witness_options.key_file, "its secret key: `understudy keygen FILE` makes it");
+  witness->add_option("--allow", witness_options.allowed, "the public key of a node that may ask, or @FILE with one a line; repeatable")
+      ->allow_extra_args(false);
+  witness->add_flag("--insecure", witness_options.insecure, "without keys: whoever reaches it may take a guest from its pair");
 
   ArbiterOptions arbiter_options;
   bool arbiter_is_new = false, arbiter_is_replacement = false, arbiter_is_restored = false;

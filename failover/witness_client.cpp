@@ -7,6 +7,7 @@
 
 #include "failover/witness_codec.h"
 #include "net/base/log.h"
+#include "net/zmq_door.h"
 #include "net/zmq_socket.h"
 
 namespace understudy {
@@ -19,10 +20,13 @@ class WitnessClient::Impl {
     for (const auto& [call, waiting] : outstanding_) loop_.cancel(waiting.timer);
   }
 
-  Result<void> open() {
+  Result<void> open(ZmqContext& context) {
+    socket_->set(ZMQ_PROBE_ROUTER, 1);  // the witness counts a connection that says nothing as a stranger's
+    if (config_.keys) socket_->secure_connector(*config_.keys);
+    US_ASSIGN(door_, ZmqDoor::create(loop_, context, *socket_, "witness link", false, {}));
     US_TRY(socket_->connect(config_.endpoint));
     return socket_->start({.message = [this](const ZmqIncoming& incoming) { on_incoming(incoming.frames); },
-                           .oversized = [this] { on_malformed("too many frames"); }});
+                           .oversized = [this](int) { on_malformed("too many or too large frames"); }});
   }
 
   void call(decltype(WitnessRequest::what) what, Callback done) {
@@ -39,7 +43,8 @@ class WitnessClient::Impl {
                             .epoch = {}};
     const auto message = encode(envelope, encode_witness_request({.call = number, .what = std::move(what)}));
     if (socket_->send(std::nullopt, message) != ZmqSocket::Sent::kQueued)
-      return fail_soon(std::move(done), Error{ErrorCode::kUnavailable, "witness at " + config_.endpoint + ": not connected"});
+      return fail_soon(std::move(done),
+                       Error{ErrorCode::kUnavailable, "witness at " + config_.endpoint + ": not connected" + why_refused()});
     const auto timer = loop_.call_at(loop_.clock().now() + config_.timeout, [this, number] { on_timeout(number); });
     outstanding_.emplace(number, Waiting{.done = std::move(done), .timer = timer});
   }
@@ -57,6 +62,8 @@ class WitnessClient::Impl {
       if (!alive.expired()) done(error);
     });
   }
+
+  std::string why_refused() const { return door_->refusals().count == 0 ? "" : "; refused: " + door_->refusals().last; }
 
   // Callbacks may call again: the call is forgotten before.
   void finish(std::unordered_map<std::uint64_t, Waiting>::iterator call, Result<ArbiterAnswer> answer) {
@@ -109,7 +116,8 @@ class WitnessClient::Impl {
   EventLoop& loop_;
   const WitnessClientConfig config_;
   const std::unique_ptr<ZmqSocket> socket_;
-  std::uint64_t last_call_;  // starts at random: an answer to a client before this one meets no call
+  std::unique_ptr<ZmqDoor> door_;  // ends before the socket
+  std::uint64_t last_call_;        // starts at random: an answer to a client before this one meets no call
   std::unordered_map<std::uint64_t, Waiting> outstanding_;
   WitnessClientCounters counters_;
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
@@ -117,10 +125,11 @@ class WitnessClient::Impl {
 
 Result<std::unique_ptr<WitnessClient>> WitnessClient::create(EventLoop& loop, std::shared_ptr<ZmqContext> context,
                                                              const WitnessClientConfig& config) {
-  const ZmqLimits limits{.queue_messages = config.max_outstanding, .max_frame_bytes = 16 << 10, .max_frames = 1};
-  US_ASSIGN(auto socket, ZmqSocket::create(loop, std::move(context), ZMQ_DEALER, limits));
+  // One more than the calls, for the connection's first word.
+  const ZmqLimits limits{.queue_messages = config.max_outstanding + 1, .max_frame_bytes = 16 << 10, .max_frames = 1};
+  US_ASSIGN(auto socket, ZmqSocket::create(loop, context, ZMQ_DEALER, limits));
   auto impl = std::make_unique<Impl>(loop, config, std::move(socket));
-  if (auto opened = impl->open(); !opened) return std::move(opened.error()).within("witness");
+  if (auto opened = impl->open(*context); !opened) return std::move(opened.error()).within("witness");
   return std::unique_ptr<WitnessClient>{new WitnessClient{std::move(impl)}};
 }
 
@@ -131,5 +140,6 @@ void WitnessClient::propose(const Proposal& proposal, Callback done) { impl_->ca
 void WitnessClient::seed(Term term, NodeIncarnation holder, Callback done) { impl_->call(WitnessSeed{term, holder}, std::move(done)); }
 bool WitnessClient::connected() const { return impl_->socket_->writable(); }
 const WitnessClientCounters& WitnessClient::counters() const { return impl_->counters_; }
+const Refusals& WitnessClient::refusals() const { return impl_->door_->refusals(); }
 
 }  // namespace understudy

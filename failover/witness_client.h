@@ -4,16 +4,20 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "failover/arbiter.h"
 #include "net/base/event_loop.h"
+#include "net/curve_key.h"
+#include "net/refusals.h"
 #include "net/zmq_context.h"
 
 namespace understudy {
 
 struct WitnessClientConfig {
-  std::string endpoint;  // the witness's: "tcp://10.0.0.3:7500"
+  std::string endpoint;            // the witness's: "tcp://10.0.0.3:7500"
+  std::optional<LinkKeys> keys{};  // this node's, and the witness's; without, anybody may answer
   PairId pair;
   NodeIncarnation self;                        // named as the sender; a proposal names its own proposer
   Duration timeout = std::chrono::seconds{1};  // of one call, by the loop's clock
@@ -44,6 +48,7 @@ class WitnessClient final : public Arbiter {
 
   bool connected() const;
   const WitnessClientCounters& counters() const;
+  const Refusals& refusals() const;
 
  private:
   class Impl;

@@ -7,6 +7,7 @@
 
 #include "failover/witness_codec.h"
 #include "net/base/log.h"
+#include "net/zmq_door.h"
 #include "net/zmq_socket.h"
 
 namespace understudy {
@@ -20,17 +21,25 @@ class WitnessServer::Impl {
  public:
   Impl(WitnessStore& store, std::unique_ptr<ZmqSocket> socket) : store_{store}, socket_{std::move(socket)} {}
 
-  Result<void> open(const std::string& endpoint) {
+  Result<void> open(EventLoop& loop, ZmqContext& context, const std::string& endpoint, const std::optional<ServiceKeys>& keys) {
+    if (keys) US_TRY(socket_->secure_listener(*keys));
+    US_ASSIGN(door_, ZmqDoor::create(loop, context, *socket_, "witness", true, {}));
     US_TRY(socket_->bind(endpoint));
     endpoint_ = socket_->last_endpoint();
     return socket_->start({.message = [this](const ZmqIncoming& incoming) { on_incoming(incoming); },
-                           .oversized = [this] { on_malformed("too many frames"); }});
+                           .oversized =
+                               [this](int fd) {
+                                 door_->heard(fd);
+                                 on_malformed("too many or too large frames");
+                               }});
   }
 
  private:
   friend class WitnessServer;
 
   void on_incoming(const ZmqIncoming& incoming) {
+    door_->heard(incoming.connection_fd);
+    if (incoming.frames.size() == 2 && incoming.frames[1].bytes().empty()) return;  // a new connection's first word
     const auto name = incoming.frames.front().bytes();
     const std::string_view client{reinterpret_cast<const char*>(name.data()), name.size()};
     const auto decoded = decode_any_pair({incoming.frames.begin() + 1, incoming.frames.end()});
@@ -119,15 +128,16 @@ class WitnessServer::Impl {
 
   WitnessStore& store_;
   const std::unique_ptr<ZmqSocket> socket_;
+  std::unique_ptr<ZmqDoor> door_;  // ends before the socket
   std::string endpoint_;
   WitnessCounters counters_;
 };
 
 Result<std::unique_ptr<WitnessServer>> WitnessServer::create(EventLoop& loop, std::shared_ptr<ZmqContext> context, WitnessStore& store,
-                                                             const std::string& endpoint) {
-  US_ASSIGN(auto socket, ZmqSocket::create(loop, std::move(context), ZMQ_ROUTER, kLimits));
+                                                             const std::string& endpoint, const std::optional<ServiceKeys>& keys) {
+  US_ASSIGN(auto socket, ZmqSocket::create(loop, context, ZMQ_ROUTER, kLimits));
   auto impl = std::make_unique<Impl>(store, std::move(socket));
-  if (auto opened = impl->open(endpoint); !opened) return std::move(opened.error()).within("witness");
+  if (auto opened = impl->open(loop, *context, endpoint, keys); !opened) return std::move(opened.error()).within("witness");
   return std::unique_ptr<WitnessServer>{new WitnessServer{std::move(impl)}};
 }
 
@@ -135,5 +145,6 @@ WitnessServer::WitnessServer(std::unique_ptr<Impl> impl) : impl_{std::move(impl)
 WitnessServer::~WitnessServer() = default;
 const std::string& WitnessServer::endpoint() const { return impl_->endpoint_; }
 const WitnessCounters& WitnessServer::counters() const { return impl_->counters_; }
+const Refusals& WitnessServer::refusals() const { return impl_->door_->refusals(); }
 
 }  // namespace understudy

@@ -5,10 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "failover/witness_store.h"
 #include "net/base/event_loop.h"
+#include "net/curve_key.h"
+#include "net/refusals.h"
 #include "net/zmq_context.h"
 
 namespace understudy {
@@ -25,13 +28,15 @@ struct WitnessCounters {
 class WitnessServer {
  public:
   // Binds `endpoint` ("tcp://10.0.0.3:7500", "tcp://127.0.0.1:*"). On the loop's thread or before it runs; so is the destructor.
-  // `store` and `loop` outlive the server. kInvalid and kFailed name the endpoint.
+  // With `keys`, only nodes with an admitted key are heard; without, anybody. `store` and `loop` outlive the server. kInvalid and kFailed
+  // name the endpoint.
   static Result<std::unique_ptr<WitnessServer>> create(EventLoop& loop, std::shared_ptr<ZmqContext> context, WitnessStore& store,
-                                                       const std::string& endpoint);
+                                                       const std::string& endpoint, const std::optional<ServiceKeys>& keys);
   ~WitnessServer();
 
   const std::string& endpoint() const;  // with the real port
   const WitnessCounters& counters() const;
+  const Refusals& refusals() const;
 
  private:
   class Impl;

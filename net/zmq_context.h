@@ -2,12 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+
+#include "net/base/result.h"
 
 namespace zmq {
 class context_t;
 }
 
 namespace understudy {
+
+class Doorkeeper;
 
 class ZmqContext {
  public:
@@ -18,10 +23,14 @@ class ZmqContext {
   ZmqContext& operator=(const ZmqContext&) = delete;
 
   zmq::context_t& get() { return *context_; }
+  // Of all this context's listening sockets; started when the first of them asks. Any thread.
+  Result<Doorkeeper*> doorkeeper();
 
  private:
   explicit ZmqContext(int io_threads);
   std::unique_ptr<zmq::context_t> context_;
+  std::mutex mutex_;  // guards doorkeeper_
+  std::unique_ptr<Doorkeeper> doorkeeper_;
 };
 
 }  // namespace understudy

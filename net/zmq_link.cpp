@@ -6,7 +6,7 @@
 
 #include "net/base/check.h"
 #include "net/base/log.h"
-#include "net/zmq_monitor.h"
+#include "net/zmq_door.h"
 #include "net/zmq_socket.h"
 
 namespace understudy {
@@ -22,15 +22,17 @@ class ZmqLink::Impl {
     socket_->set(ZMQ_ROUTER_MANDATORY, 1);  // an absent peer is an answer, not a silent drop
     socket_->set(ZMQ_ROUTER_HANDOVER, 1);   // the peer's new connection wins over one that broke unnoticed
     socket_->set(ZMQ_PROBE_ROUTER, 1);      // each connection begins with an empty message
-    US_ASSIGN(monitor_, ZmqMonitor::create(loop, context, *socket_,
-                                           {.connected = [this](int fd) { open_fds_.insert(fd); },
-                                            .disconnected = [this](int fd) { on_disconnected(fd); },
-                                            .handshake_failed = [this](const std::string& address) { on_handshake_failed(address); }}));
-    US_TRY(config_.side == ZmqLinkConfig::Side::kBind ? socket_->bind(config_.endpoint) : socket_->connect(config_.endpoint));
+    const bool listens = config_.side == ZmqLinkConfig::Side::kBind;
+    if (config_.keys && listens) US_TRY(socket_->secure_listener({config_.keys->own, {config_.keys->peer}}));
+    if (config_.keys && !listens) socket_->secure_connector(*config_.keys);
+    US_ASSIGN(door_, ZmqDoor::create(
+                         loop, context, *socket_, config_.local_name, listens,
+                         {.connected = [this](int fd) { open_fds_.insert(fd); }, .disconnected = [this](int fd) { on_disconnected(fd); }}));
+    US_TRY(listens ? socket_->bind(config_.endpoint) : socket_->connect(config_.endpoint));
     endpoint_ = socket_->last_endpoint();
     return socket_->start({.message = [this](ZmqIncoming incoming) { on_incoming(std::move(incoming)); },
                            .writable = [this] { writable_(); },
-                           .oversized = [this] { on_oversized(); }});
+                           .oversized = [this](int fd) { on_oversized(fd); }});
   }
 
   Result<void> send(const Message& message) {
@@ -48,6 +50,7 @@ class ZmqLink::Impl {
   friend class ZmqLink;
 
   void on_incoming(ZmqIncoming incoming) {
+    door_->heard(incoming.connection_fd);
     const auto name = incoming.frames.front().bytes();
     const std::string_view sender{reinterpret_cast<const char*>(name.data()), name.size()};
     if (sender != config_.peer_name) return on_stranger(sender);
@@ -63,7 +66,7 @@ class ZmqLink::Impl {
   // whether the connection that this message came by still stands.
   void on_new_connection(int fd) {
     at_the_door_ = true;
-    monitor_->drain();
+    door_->drain();
     at_the_door_ = false;
     end_connection();
     if (!open_fds_.contains(fd)) return;  // it broke already
@@ -97,26 +100,23 @@ class ZmqLink::Impl {
     }
   }
 
-  void on_oversized() {
+  void on_oversized(int fd) {
+    door_->heard(fd);
     if (std::has_single_bit(++counters_.oversized))
-      log(Severity::kWarning, "link: message of too many frames dropped",
-          {{"endpoint", endpoint_}, {"max_frames", config_.max_frames}, {"count", counters_.oversized}});
-  }
-
-  void on_handshake_failed(const std::string& address) {
-    if (std::has_single_bit(++handshake_failures_))
-      log(Severity::kWarning, "link: handshake failed: no Understudy node at the other end",
-          {{"endpoint", endpoint_}, {"address", address}, {"count", handshake_failures_}});
+      log(Severity::kWarning, "link: message of too many or too large frames dropped",
+          {{"endpoint", endpoint_},
+           {"max_frames", config_.max_frames},
+           {"max_frame_bytes", config_.max_frame_bytes},
+           {"count", counters_.oversized}});
   }
 
   const ZmqLinkConfig config_;
   const std::unique_ptr<ZmqSocket> socket_;
-  std::unique_ptr<ZmqMonitor> monitor_;  // ends before the socket
+  std::unique_ptr<ZmqDoor> door_;  // ends before the socket
   std::string endpoint_;
   int connection_fd_ = -1;    // of the named peer's latest connection; -1: none
   std::set<int> open_fds_;    // of all connections, strangers' included
   bool at_the_door_ = false;  // a new connection's first message is being handled
-  std::uint64_t handshake_failures_ = 0;
   LinkCounters counters_;
   std::function<void(Message)> message_ = [](const Message&) {};
   std::function<void()> writable_ = [] {};
@@ -150,5 +150,6 @@ void ZmqLink::on_connection(std::function<void(bool)> handler) { impl_->connecti
 bool ZmqLink::connected() const { return impl_->connection_fd_ >= 0; }
 const std::string& ZmqLink::endpoint() const { return impl_->endpoint_; }
 const LinkCounters& ZmqLink::counters() const { return impl_->counters_; }
+const Refusals& ZmqLink::refusals() const { return impl_->door_->refusals(); }
 
 }  // namespace understudy

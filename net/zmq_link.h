@@ -8,11 +8,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "net/base/event_loop.h"
 #include "net/base/ids.h"
+#include "net/curve_key.h"
 #include "net/link.h"
+#include "net/refusals.h"
 #include "net/zmq_context.h"
 
 namespace understudy {
@@ -23,9 +26,11 @@ struct ZmqLinkConfig {
   std::string endpoint;             // "tcp://10.0.0.1:7400"; to bind: "tcp://*:7400", or "tcp://127.0.0.1:*" for any free port
   std::string local_name;           // link_name(pair, this node); 1 to 255 bytes
   std::string peer_name;            // link_name(pair, its peer): messages of anyone else are dropped and counted
+  std::optional<LinkKeys> keys{};   // encrypted, and with the pinned peer alone; without, anybody's connection is taken
   std::size_t queue_messages = 64;  // waiting to be sent, and as many received and not yet delivered; times the message size bounds memory
-  std::size_t max_frame_bytes = std::size_t{32} << 20;  // a peer that sends a larger frame is disconnected
-  std::size_t max_frames = 1024;                        // a message of more frames is dropped and counted
+  std::size_t max_frame_bytes = std::size_t{32}
+                                << 20;  // a message with a larger frame is dropped; above twice that, its sender is disconnected
+  std::size_t max_frames = 1024;        // a message of more frames is dropped
   Duration reconnect_interval = std::chrono::milliseconds{50};
   // A TCP connection on which nothing is acknowledged for so long is closed, to be made anew: a dead host, a cut cable, a peer that lets
   // its receive queue stay full.
@@ -43,7 +48,7 @@ struct LinkCounters {
   std::uint64_t sends_refused = 0;  // kBusy or kUnavailable
   std::uint64_t connections = 0;    // of the named peer, since the start
   std::uint64_t strangers = 0;      // messages of others, dropped
-  std::uint64_t oversized = 0;      // messages of too many frames, dropped
+  std::uint64_t oversized = 0;      // messages of too many or too large frames, dropped
 };
 
 class ZmqLink final : public Link {
@@ -64,6 +69,7 @@ class ZmqLink final : public Link {
   // The address in use, with the real port where the configuration said "*".
   const std::string& endpoint() const;
   const LinkCounters& counters() const;
+  const Refusals& refusals() const;
 
  private:
   class Impl;

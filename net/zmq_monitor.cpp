@@ -16,6 +16,14 @@ constexpr int kConnected = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED;
 constexpr int kHandshakeFailures =
     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
+HandshakeFailure why_failed(std::uint16_t event, std::int32_t value) {
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) return HandshakeFailure::kClosed;
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) return HandshakeFailure::kNotAdmitted;
+  if (value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC) return HandshakeFailure::kWrongKey;
+  if (value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH) return HandshakeFailure::kNoSecurity;
+  return HandshakeFailure::kProtocol;
+}
+
 // In-process names are the context's, and a process may have several sockets.
 std::string next_endpoint() {
   static std::atomic<std::uint64_t> count{0};
@@ -33,6 +41,7 @@ Result<std::unique_ptr<ZmqMonitor>> ZmqMonitor::create(EventLoop& loop, ZmqConte
     const int fd = monitor->socket_.get(zmq::sockopt::fd);
     US_TRY(loop.watch(fd, EPOLLIN, [m = monitor.get()](std::uint32_t) { m->drain(); }));
     monitor->watched_fd_ = fd;
+    monitor->drain();  // ZeroMQ signals only to a reader that has found nothing once
     return monitor;
   } catch (const zmq::error_t& error) {
     return Error{ErrorCode::kFailed, std::string{"monitor a ZeroMQ socket: "} + error.what()};
@@ -67,7 +76,7 @@ void ZmqMonitor::drain() {
     std::memcpy(&value, head.data<std::byte>() + sizeof event, sizeof value);
     if ((event & kConnected) != 0) handlers_.connected(value);
     if (event == ZMQ_EVENT_DISCONNECTED) handlers_.disconnected(value);
-    if ((event & kHandshakeFailures) != 0) handlers_.handshake_failed(address.to_string());
+    if ((event & kHandshakeFailures) != 0) handlers_.handshake_failed(address.to_string(), why_failed(event, value));
   }
 }
 

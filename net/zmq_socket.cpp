@@ -8,9 +8,12 @@
 #include "net/base/check.h"
 
 #ifdef __SANITIZE_THREAD__
-// ZeroMQ is not instrumented: its lock-free queues, and all that is handed over through them, look like races to ThreadSanitizer.
+// ZeroMQ is not instrumented: its lock-free queues, and all that is handed over through them, look like races to ThreadSanitizer. Nor is
+// libsodium, by which it decrypts into its messages.
 extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() { return "called_from_lib:libzmq.so\nrace:libzmq.so\n"; }
+extern "C" const char* __tsan_default_suppressions() {
+  return "called_from_lib:libzmq.so\nrace:libzmq.so\ncalled_from_lib:libsodium.so\nrace:libsodium.so\n";
+}
 #endif
 
 namespace understudy {
@@ -50,10 +53,18 @@ zmq::message_t to_zmq(const Frame& frame, std::size_t copy_below_bytes) {
 }  // namespace
 
 ZmqContext::ZmqContext(int io_threads) : context_{std::make_unique<zmq::context_t>(io_threads)} {}
-ZmqContext::~ZmqContext() = default;
+ZmqContext::~ZmqContext() { doorkeeper_.reset(); }  // before the context, which waits for its socket
 std::shared_ptr<ZmqContext> ZmqContext::create(int io_threads) {
   US_CHECK(io_threads > 0);
   return std::shared_ptr<ZmqContext>{new ZmqContext{io_threads}};
+}
+
+Result<Doorkeeper*> ZmqContext::doorkeeper() {
+  const std::lock_guard lock{mutex_};
+  if (!doorkeeper_) {
+    US_ASSIGN(doorkeeper_, Doorkeeper::start(*context_));
+  }
+  return doorkeeper_.get();
 }
 
 Result<std::unique_ptr<ZmqSocket>> ZmqSocket::create(EventLoop& loop, std::shared_ptr<ZmqContext> context, int type,
@@ -71,7 +82,7 @@ ZmqSocket::ZmqSocket(EventLoop& loop, std::shared_ptr<ZmqContext> context, int t
   set(ZMQ_LINGER, 0);
   set(ZMQ_SNDHWM, static_cast<int>(limits.queue_messages));
   set(ZMQ_RCVHWM, static_cast<int>(limits.queue_messages));
-  socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(limits.max_frame_bytes));
+  socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(2 * limits.max_frame_bytes));
   set(ZMQ_IMMEDIATE, 1);  // nothing waits for an absent peer; and each connection gets a fresh queue
   set(ZMQ_RECONNECT_IVL, std::max(1, to_ms_int(limits.reconnect_interval)));
   set(ZMQ_RECONNECT_IVL_MAX, 0);
@@ -98,6 +109,26 @@ void ZmqSocket::set(int option, std::string_view value) {
   US_CHECK(zmq_setsockopt(socket_.handle(), option, value.data(), value.size()) == 0);
 }
 
+Result<void> ZmqSocket::secure_listener(const ServiceKeys& keys) {
+  // libzmq 4.3.4 takes everybody while no doorkeeper listens: it does from here on, as long as the context lives.
+  US_ASSIGN(auto* const doorkeeper, context_->doorkeeper());
+  door_ = doorkeeper->open_door(keys.admitted);
+  set(ZMQ_ZAP_DOMAIN, door_->domain());
+  set(ZMQ_CURVE_SERVER, 1);
+  set_key(ZMQ_CURVE_SECRETKEY, keys.own.bytes());
+  return {};
+}
+
+void ZmqSocket::secure_connector(const LinkKeys& keys) {
+  set_key(ZMQ_CURVE_SERVERKEY, keys.peer.bytes());
+  set_key(ZMQ_CURVE_PUBLICKEY, keys.own.public_key().bytes());
+  set_key(ZMQ_CURVE_SECRETKEY, keys.own.bytes());
+}
+
+void ZmqSocket::set_key(int option, const CurveKeyBytes& key) {
+  set(option, std::string_view{reinterpret_cast<const char*>(key.data()), key.size()});
+}
+
 Result<void> ZmqSocket::bind(const std::string& endpoint) {
   if (zmq_bind(socket_.handle(), endpoint.c_str()) != 0) return zmq_error("bind " + endpoint);
   return {};
@@ -105,7 +136,14 @@ Result<void> ZmqSocket::bind(const std::string& endpoint) {
 
 Result<void> ZmqSocket::connect(const std::string& endpoint) {
   if (zmq_connect(socket_.handle(), endpoint.c_str()) != 0) return zmq_error("connect to " + endpoint);
+  connected_to_ = endpoint;
   return {};
+}
+
+void ZmqSocket::reconnect() {
+  (void)zmq_disconnect(socket_.handle(), connected_to_.c_str());  // fails where ZeroMQ has forgotten it already
+  US_CHECK(zmq_connect(socket_.handle(), connected_to_.c_str()) == 0);
+  pump_soon();
 }
 
 std::string ZmqSocket::last_endpoint() { return socket_.get(zmq::sockopt::last_endpoint); }
@@ -169,11 +207,11 @@ std::optional<ZmqIncoming> ZmqSocket::receive() {
       }
       more = part->more();
       incoming.connection_fd = zmq_msg_get(part->handle(), ZMQ_SRCFD);
-      oversized = oversized || incoming.frames.size() >= limits_.max_frames;
+      oversized = oversized || incoming.frames.size() >= limits_.max_frames || part->size() > limits_.max_frame_bytes;
       if (!oversized) incoming.frames.emplace_back(std::span{part->data<std::byte>(), part->size()}, part);
     }
     if (!oversized) return incoming;
-    handlers_.oversized();
+    handlers_.oversized(incoming.connection_fd);
   }
 }
 

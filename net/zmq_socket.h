@@ -17,6 +17,8 @@
 #include <zmq.hpp>
 
 #include "net/base/event_loop.h"
+#include "net/curve_key.h"
+#include "net/doorkeeper.h"
 #include "net/link.h"
 #include "net/zmq_context.h"
 
@@ -25,6 +27,7 @@ namespace understudy {
 // Limits and habits that all our sockets share.
 struct ZmqLimits {
   std::size_t queue_messages = 64;
+  // A message with a larger frame is dropped and told; one with a frame of more than twice that breaks its connection, unread.
   std::size_t max_frame_bytes = std::size_t{1} << 20;
   std::size_t max_frames = 16;
   Duration reconnect_interval = std::chrono::milliseconds{50};
@@ -51,16 +54,24 @@ class ZmqSocket {
 
   void set(int option, int value);
   void set(int option, std::string_view value);
+  // CURVE, before bind(): only who proves one of `keys.admitted` gets a connection. Errors: the doorkeeper's.
+  Result<void> secure_listener(const ServiceKeys& keys);
+  // CURVE, before connect(): nothing is sent to whoever cannot prove `keys.peer`.
+  void secure_connector(const LinkKeys& keys);
+  // Of a secure listener; else nullptr.
+  Doorkeeper::Door* door() const { return door_.get(); }
   // Once, after all options. kInvalid for what is no endpoint; kFailed with the system's reason.
   Result<void> bind(const std::string& endpoint);
   Result<void> connect(const std::string& endpoint);
+  // Connects again to where connect() did: ZeroMQ gives up for good on whoever refused its handshake. Breaks what is connected there.
+  void reconnect();
   std::string last_endpoint();
 
-  // Delivers from now on. Messages come one at a time; one with more frames than allowed goes to `oversized` instead.
+  // Delivers from now on. Messages come one at a time; one with more or larger frames than allowed goes to `oversized` instead.
   struct Handlers {
     std::function<void(ZmqIncoming)> message;
     std::function<void()> writable = [] {};
-    std::function<void()> oversized = [] {};
+    std::function<void(int connection_fd)> oversized = [](int) {};
   };
   Result<void> start(Handlers handlers);
 
@@ -74,6 +85,7 @@ class ZmqSocket {
 
  private:
   ZmqSocket(EventLoop& loop, std::shared_ptr<ZmqContext> context, int type, const ZmqLimits& limits);
+  void set_key(int option, const CurveKeyBytes& key);
   std::optional<ZmqIncoming> receive();
   int events();
   void pump();
@@ -83,6 +95,8 @@ class ZmqSocket {
   EventLoop& loop_;
   const std::shared_ptr<ZmqContext> context_;
   const ZmqLimits limits_;
+  std::unique_ptr<Doorkeeper::Door> door_;
+  std::string connected_to_;
   zmq::socket_t socket_;
   Handlers handlers_;
   int watched_fd_ = -1;

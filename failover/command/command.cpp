@@ -75,6 +75,7 @@ void describe(CLI::App& app, Invocation& invocation) {
   add_looking(app, invocation);
   add_steering(app, invocation);
   add_guest(app, invocation);
+  add_keys(app, invocation);
   add_completion(app, invocation);
 }
 

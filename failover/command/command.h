@@ -48,6 +48,7 @@ void add_json(CLI::App* command, Invocation& invocation);
 void add_looking(CLI::App& app, Invocation& invocation);   // status, explain, events, doctor, console
 void add_steering(CLI::App& app, Invocation& invocation);  // what changes who runs the guest, and how
 void add_guest(CLI::App& app, Invocation& invocation);     // what is asked of the guest itself
+void add_keys(CLI::App& app, Invocation& invocation);      // this host's key, and the other host's
 void add_completion(CLI::App& app, Invocation& invocation);
 
 // All of them.

@@ -32,7 +32,8 @@ Result<std::unique_ptr<Arbiter>> make_arbiter(const DaemonConfig& config, EventL
     US_ASSIGN(auto store, EtcdStore::open(*config.etcd, config.pair.id, loop.clock()));
     return std::unique_ptr<Arbiter>{EtcdArbiter::create(loop, std::move(store))};
   }
-  const WitnessClientConfig witness{.endpoint = config.witness, .pair = config.pair.id, .self = self, .timeout = kWitnessTimeout};
+  const WitnessClientConfig witness{
+      .endpoint = config.witness, .keys = witness_keys(config.security), .pair = config.pair.id, .self = self, .timeout = kWitnessTimeout};
   US_ASSIGN(auto client, WitnessClient::create(loop, std::move(zmq), witness));
   return std::unique_ptr<Arbiter>{std::move(client)};
 }

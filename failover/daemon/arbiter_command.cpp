@@ -39,8 +39,11 @@ Result<ArbiterAnswer> ask_witness(const DaemonConfig& config, const EtcdStore::R
   US_ASSIGN(const auto thread, LoopThread::start(clock, "witness-client"));
   std::unique_ptr<WitnessClient> client;
   US_TRY(on_loop(thread->loop(), [&]() -> Result<void> {
-    const WitnessClientConfig witness{
-        .endpoint = config.witness, .pair = config.pair.id, .self = {config.pair.node, {}}, .timeout = kPatience};
+    const WitnessClientConfig witness{.endpoint = config.witness,
+                                      .keys = witness_keys(config.security),
+                                      .pair = config.pair.id,
+                                      .self = {config.pair.node, {}},
+                                      .timeout = kPatience};
     US_ASSIGN(client, WitnessClient::create(thread->loop(), ZmqContext::create(), witness));
     return {};
   }));

@@ -275,8 +275,9 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     return Error{ErrorCode::kInvalid, fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line, error.description())};
   }
   const Document document{name, root};
-  static constexpr std::string_view kKnown[] = {"pair",   "vm",      "net",      "disk",  "replication", "heartbeat", "witness", "etcd",
-                                                "manual", "fencing", "watchdog", "state", "timing",      "log",       "probes"};
+  static constexpr std::string_view kKnown[] = {"pair",     "vm",    "net",    "disk",     "replication", "heartbeat",
+                                                "witness",  "etcd",  "manual", "security", "control",     "fencing",
+                                                "watchdog", "state", "timing", "log",      "probes"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -308,6 +309,10 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
     US_ASSIGN(config.witness, read_endpoint(*witness, "endpoint"));
     US_TRY(witness->nothing_else());
   }
+  US_ASSIGN(auto security, document.optional_table("security"));
+  US_TRY(read_security(std::move(security), name, !config.witness.empty(), config.security));
+  US_ASSIGN(auto control, document.optional_table("control"));
+  if (control) US_TRY(read_control(std::move(*control), config.control));
   US_ASSIGN(auto state, document.table("state"));
   US_ASSIGN(config.state_dir, state.required_text("dir"));
   US_ASSIGN(config.socket, state.required_text("socket"));
@@ -335,7 +340,9 @@ Result<DaemonConfig> load_config(const std::filesystem::path& path) {
   text.resize(static_cast<std::size_t>(file.gcount()));
   if (text.size() > kMaxFileBytes)
     return Error{ErrorCode::kInvalid, "read configuration " + path.string() + ": larger than 1 MiB, so hardly a configuration"};
-  return parse_config(text, path.string());
+  US_ASSIGN(auto config, parse_config(text, path.string()));
+  if (auto loaded = load_key(config.security); !loaded) return std::move(loaded.error()).within(path.string());
+  return config;
 }
 
 }  // namespace understudy

@@ -11,6 +11,7 @@
 
 #include "failover/daemon/probe_config.h"
 #include "failover/daemon/restart_policy.h"
+#include "failover/daemon/security.h"
 #include "failover/daemon/timing.h"
 #include "failover/etcd_store.h"
 #include "net/base/addresses.h"
@@ -65,6 +66,8 @@ struct DaemonConfig {
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness
   bool manual = false;             // no third place: operators grant
+  SecurityConfig security;
+  ControlConfig control;
   struct Fencing {
     std::vector<std::string> agent;                    // command and arguments; empty: nobody is switched off
     std::vector<std::string> options;                  // "key=value", for its standard input
@@ -90,6 +93,7 @@ struct DaemonConfig {
 
 // `name` stands in the errors. kInvalid: "node-a.toml:12: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string".
 Result<DaemonConfig> parse_config(std::string_view text, std::string_view name);
+// Reads the node's key file, too.
 Result<DaemonConfig> load_config(const std::filesystem::path& path);
 
 // The PairId that a pair's name stands for: equal wherever the name is.

@@ -30,6 +30,7 @@ namespace {
 constexpr Duration kStoreDeadline = std::chrono::milliseconds{1500};
 constexpr Duration kReportTravels = std::chrono::milliseconds{100};  // a probe that is not late is never too old
 constexpr std::size_t kHeartbeatQueue = 16;
+constexpr std::size_t kHeartbeatBytes = 64 << 10;
 
 Result<void> make_directory(const std::filesystem::path& path) {
   std::error_code error;
@@ -62,6 +63,9 @@ class RunningDaemon final : public Daemon {
   }
 
   Result<void> start() {
+    US_ASSIGN(access_, ControlAccess::resolve(config_.control));
+    if (config_.security.insecure)
+      log(Severity::kWarning, "links are insecure: anybody on their network may pose as the peer or the witness; see [security]");
     US_TRY(make_directory(config_.state_dir));
     US_TRY(make_directory(config_.socket.parent_path()));
     if (auto locked = lock_memory(); !locked) log(Severity::kWarning, "memory not locked", {{"reason", locked.error().text()}});
@@ -110,7 +114,7 @@ class RunningDaemon final : public Daemon {
   Result<void> start_node(const input::Started& started) {
     EventLoop& loop = node_thread_->loop();
     US_ASSIGN(arbiter_, make_arbiter(config_, loop, zmq_, started.self));
-    const auto link = peer_link(config_, config_.heartbeat, "heartbeat", kHeartbeatQueue);
+    const auto link = peer_link(config_, config_.heartbeat, "heartbeat", kHeartbeatQueue, kHeartbeatBytes);
     US_ASSIGN(heartbeats_, ZmqLink::create(loop, zmq_, link));
 
     NodeConfig node;
@@ -135,6 +139,12 @@ class RunningDaemon final : public Daemon {
     runner_ = std::make_unique<NodeRunner>(NodeRunner::Dependencies{.config = config_,
                                                                     .loop = loop,
                                                                     .heartbeats = *heartbeats_,
+                                                                    .heartbeat_numbers =
+                                                                        [this] {
+                                                                          LinkNumbers numbers;
+                                                                          numbers.add(*heartbeats_);
+                                                                          return numbers;
+                                                                        },
                                                                     .arbiter = *arbiter_,
                                                                     .manual = dynamic_cast<ManualArbiter*>(arbiter_.get()),
                                                                     .store = *store_,
@@ -143,7 +153,8 @@ class RunningDaemon final : public Daemon {
                                                                     .evidence = &evidence_,
                                                                     .flight = flight_.get()},
                                            node);
-    US_ASSIGN(operator_, OperatorServer::create(loop, config_.socket, [this](const OperatorCall& call, OperatorServer::Answer answer) {
+    US_ASSIGN(operator_,
+              OperatorServer::create(loop, config_.socket, access_, [this](const OperatorCall& call, OperatorServer::Answer answer) {
                 runner_->serve(call, std::move(answer));
               }));
     evidence_.on_report([this](ProbeReport report) { runner_->feed(input::Probed{std::move(report)}); });
@@ -164,6 +175,7 @@ class RunningDaemon final : public Daemon {
 
   const DaemonConfig config_;
   const Clock& clock_;
+  ControlAccess access_;
   Timeline timeline_;
   std::unique_ptr<LoopThread> node_thread_;
   std::unique_ptr<StoreThread> store_;

@@ -133,6 +133,7 @@ class Examination {
     network();
     disks();
     state();
+    security();
     links();
     arbiter();
   }
@@ -282,6 +283,14 @@ class Examination {
       good("storage", "a block was written past the page cache and read back, and each disk was read");
     else
       bad("storage", storage.text, "look at the kernel's log and the disk");
+  }
+
+  void security() {
+    if (config_.security.insecure)
+      warn("security", "[security] insecure: anybody on the links' network may pose as the peer or the witness",
+           "`understudy keygen` and `understudy pair` on both hosts, and a witness with --key and --allow");
+    else
+      good("security", "links prove themselves; this node's public key is " + config_.security.own->public_key().text());
   }
 
   void links() {

@@ -31,6 +31,7 @@ struct GuestNumbers {
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
+  LinkNumbers link;                    // replication's
   std::uint64_t corrupt_messages = 0;  // of the peer, on the replication link, that failed their checks
 };
 

@@ -12,18 +12,41 @@ namespace understudy {
 namespace {
 
 constexpr Duration kSecondaryTick = std::chrono::milliseconds{5};
+constexpr Duration kLinkPeriod = std::chrono::milliseconds{200};
+// The largest frame: a write of the guest's, cut, or a batch of pages.
+constexpr std::size_t kMaxFrameBytes = std::size_t{32} << 20;
 // An epoch's batches and more: 16 MiB of staging in 1 MiB frames, twice.
 constexpr std::size_t kLinkQueueMessages = 64;
 
 }  // namespace
 
 Result<void> GuestSide::open_link() {
-  const auto link = peer_link(deps_.config, deps_.config.replication, "replication", kLinkQueueMessages);
+  const auto link = peer_link(deps_.config, deps_.config.replication, "replication", kLinkQueueMessages, kMaxFrameBytes);
   US_ASSIGN(link_, ZmqLink::create(deps_.loop, deps_.zmq, link));
   link_->on_message([this](Message message) { receive(message); });
   link_->on_writable([this] { writable(); });
   link_->on_connection([](bool connected) { log(Severity::kInfo, connected ? "replication link up" : "replication link down"); });
+  show_link();
   return {};
+}
+
+// Again and again, since a refusal comes with no message.
+void GuestSide::show_link() {
+  LinkNumbers numbers{.malformed = malformed_};
+  numbers.add(*link_);
+  if (primary_) {
+    numbers.malformed += primary_->stats().corrupt_messages;
+    numbers.stale += primary_->stats().foreign_messages + primary_->stale_acks();
+  }
+  if (secondary_) {
+    numbers.malformed += secondary_->stats().corrupt_messages;
+    numbers.stale += secondary_->stats().foreign_messages + secondary_->stats().refusals;
+  }
+  {
+    const std::lock_guard lock{numbers_mutex_};
+    numbers_.link = numbers;
+  }
+  link_timer_ = deps_.loop.call_at(now() + kLinkPeriod, [this] { show_link(); });
 }
 
 void GuestSide::ensure_primary() {
@@ -118,6 +141,7 @@ void GuestSide::receive(const Message& message) {
   };
   auto decoded = decode(message, deps_.config.pair.id);
   if (!decoded) {
+    ++malformed_;
     log(Severity::kWarning, "message of the peer refused", {{"link", "replication"}, {"reason", decoded.error().text()}});
     return count_corrupt(decoded.error().code() == ErrorCode::kCorrupt ? 1 : 0);
   }

@@ -41,6 +41,7 @@ Result<std::unique_ptr<GuestSide>> GuestSide::create(Dependencies dependencies, 
 GuestSide::~GuestSide() {
   *alive_ = false;
   deps_.loop.cancel(timer_);
+  deps_.loop.cancel(link_timer_);
   primary_.reset();
   secondary_.reset();
   link_.reset();

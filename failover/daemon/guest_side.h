@@ -93,6 +93,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void writable();
   void tick();
   void rearm();
+  void show_link();
   template <class Call>
   void with_primary(Call call) {
     if (primary_) call(*primary_);
@@ -128,8 +129,10 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   unsigned reboots_ = 0;
   std::string broken_;  // why KVM gave up on the guest
   EventLoop::TimerId timer_ = 0;
+  EventLoop::TimerId link_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
+  std::uint64_t malformed_ = 0;  // messages that are not of this pair and version
   mutable std::mutex numbers_mutex_;
   GuestNumbers numbers_;  // guarded by numbers_mutex_
   EpochStats epochs_;     // guarded by numbers_mutex_

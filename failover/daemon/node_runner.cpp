@@ -28,7 +28,8 @@ NodeRunner::NodeRunner(Dependencies dependencies, NodeConfig node_config)
       node_{std::move(node_config)},
       evidence_{dependencies.evidence},
       flight_{dependencies.flight},
-      console_{loop_, guest_.console()} {
+      console_{loop_, guest_.console()},
+      heartbeat_numbers_{std::move(dependencies.heartbeat_numbers)} {
   if (flight_) recorder_.emplace(*flight_, flight_->next_chunk(), flight_->next_event(), realtime_ns);
   if (!config_.fencing.agent.empty())
     fence_agent_ = FenceAgent::create(
@@ -89,18 +90,30 @@ void NodeRunner::show_role() {
 void NodeRunner::receive(const Message& message) {
   auto decoded = decode(message, config_.pair.id);
   if (!decoded) {
+    ++malformed_;
     log(Severity::kWarning, "message of the peer refused", {{"link", "heartbeat"}, {"reason", decoded.error().text()}});
     if (decoded.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
   auto heartbeat = decode_heartbeat(*decoded);
   if (!heartbeat) {
+    ++malformed_;
     log(Severity::kWarning, "heartbeat refused", {{"reason", heartbeat.error().text()}});
     if (heartbeat.error().code() == ErrorCode::kCorrupt) ++corrupt_beats_;
     return;
   }
+  count_if_stale(*heartbeat);
   if (manual_) manual_->heard(*heartbeat);
   feed(input::HeartbeatReceived{std::move(*heartbeat)});
+}
+
+// For the count alone: what to believe is the node's business (PeerView).
+void NodeRunner::count_if_stale(const Heartbeat& heartbeat) {
+  const bool same = heartbeat.sender.incarnation == heard_.sender.incarnation;
+  if (same ? heartbeat.sequence <= heard_.sequence : heartbeat.term < heard_.term)
+    ++stale_;
+  else
+    heard_ = {.sender = heartbeat.sender, .term = heartbeat.term, .sequence = heartbeat.sequence};
 }
 
 Arbiter::Callback NodeRunner::answer_to(AskId ask) {
@@ -314,6 +327,10 @@ Status NodeRunner::status() const {
                          .completed = disk.evidence.completed,
                          .errors = disk.evidence.errors,
                          .last_error = disk.evidence.last_error});
+  out.insecure = config_.security.insecure;
+  out.links = heartbeat_numbers_();
+  out.links.add(LinkNumbers{.malformed = malformed_, .stale = stale_});
+  out.links.add(guest.link);
   if (evidence_) out.probes = probe_rows(evidence_->entries(), loop_.clock().now());
   return out;
 }

@@ -32,6 +32,7 @@ class NodeRunner {
     const DaemonConfig& config;  // outlives the runner, as do all of these
     EventLoop& loop;
     Link& heartbeats;
+    std::function<LinkNumbers()> heartbeat_numbers = [] { return LinkNumbers{}; };  // of their link
     Arbiter& arbiter;
     ManualArbiter* manual = nullptr;  // the arbiter, where it is this node's own record
     StoreThread& store;
@@ -61,6 +62,7 @@ class NodeRunner {
   void tick();
   void process(const Input& input);
   void receive(const Message& message);
+  void count_if_stale(const Heartbeat& heartbeat);
   void show_role();
   void switch_peer_off(Term term);
   void fenced(Term term, const Result<std::string>& off);
@@ -110,6 +112,14 @@ class NodeRunner {
   EventLoop::TimerId tick_timer_ = 0;
   std::map<CommandId, OperatorServer::Answer> commands_;
   std::uint64_t last_command_ = 0;
+  const std::function<LinkNumbers()> heartbeat_numbers_;
+  std::uint64_t malformed_ = 0;  // heartbeats that no decoder took
+  std::uint64_t stale_ = 0;      // heartbeats not newer than one that came before, or of an older term
+  struct {
+    NodeIncarnation sender{};
+    Term term{};
+    std::uint64_t sequence = 0;
+  } heard_;  // the newest heartbeat
   std::uint64_t corrupt_beats_ = 0;
   std::string arbiter_trouble_;                                       // why the latest question to the arbiter has no answer
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for the store's answers, which may come after the end

@@ -92,6 +92,8 @@ struct Status {
   hold @23 :Hold;
   fencedByOrder @24 :Text;     # not empty: an operator keeps this node out, and who
   wantsNoPeer @25 :Bool;       # the guest runs alone by an operator's order
+  links @26 :Links;
+  control @27 :Control;
 
   struct Hold {                # maintenance: nothing moves by itself
     held @0 :Bool;
@@ -130,6 +132,19 @@ struct Status {
     text @2 :Text;
     name @3 :Text;             # of the probe: several may look at a path
     ageMs @4 :UInt64;          # since it said so
+  }
+  struct Links {               # what did not come through, since the start
+    insecure @0 :Bool;         # by configuration: without keys
+    refused @1 :UInt64;        # connections
+    lastRefused @2 :Text;      # the latest: from where, and why
+    strangers @3 :UInt64;      # messages in another name than the peer's
+    oversized @4 :UInt64;      # messages of too many or too large frames
+    malformed @5 :UInt64;      # messages that no decoder took
+    stale @6 :UInt64;          # messages of an older term, session or incarnation, and repeated heartbeats
+  }
+  struct Control {             # of the control socket
+    refused @0 :UInt64;        # requests of users who may not
+    lastRefused @1 :Text;
   }
   struct Disk {                # as the host serves it
     id @0 :Text;

@@ -1,12 +1,16 @@
 #include "failover/daemon/operator_socket.h"
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <zmq.hpp>
 
 #include "failover/orders_codec.h"
+#include "net/base/log.h"
 #include "net/payload.h"
+#include "net/refusals.h"
 #include "net/zmq_context.h"
 
 namespace understudy {
@@ -23,8 +27,8 @@ std::span<const std::byte> bytes_of(const zmq::message_t& message) {
 
 class ZmqOperatorServer final : public OperatorServer {
  public:
-  ZmqOperatorServer(EventLoop& loop, Handler handler)
-      : loop_{loop}, handler_{std::move(handler)}, socket_{context_->get(), zmq::socket_type::router} {
+  ZmqOperatorServer(EventLoop& loop, ControlAccess access, Handler handler)
+      : loop_{loop}, access_{std::move(access)}, handler_{std::move(handler)}, socket_{context_->get(), zmq::socket_type::router} {
     socket_.set(zmq::sockopt::linger, 200);  // time for a last answer to leave
     socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{kMaxRequestBytes});
     socket_.set(zmq::sockopt::rcvhwm, kListenBacklog);
@@ -41,7 +45,8 @@ class ZmqOperatorServer final : public OperatorServer {
     } catch (const zmq::error_t& error) {
       return Error::from_errno("listen for operators at " + path.string(), error.num());
     }
-    if (::chmod(path.c_str(), S_IRUSR | S_IWUSR) < 0) return Error::from_errno("restrict " + path.string() + " to its owner");
+    const mode_t mode = access_.admits_others() ? 0666 : 0600;  // who gets through is still asked for each request
+    if (::chmod(path.c_str(), mode) < 0) return Error::from_errno("set who may reach " + path.string());
     fd_ = socket_.get(zmq::sockopt::fd);
     US_TRY(loop_.watch(fd_, EPOLLIN, [this](std::uint32_t) { drain(); }));
     loop_.post([this, alive = alive_] {
@@ -68,36 +73,59 @@ class ZmqOperatorServer final : public OperatorServer {
   }
 
   void serve(zmq::message_t identity, const zmq::message_t& request) {
-    const auto call =
-        read_payload<schema::OperatorRequest>(bytes_of(request), [](schema::OperatorRequest::Reader reader) -> Result<OperatorCall> {
-          if (reader.getVersion() != kOperatorVersion)
-            return Error{ErrorCode::kUnsupportedVersion,
-                         fmt::format("the command speaks version {} of the operator protocol, this daemon {}: "
-                                     "install the same version of both",
-                                     reader.getVersion(), kOperatorVersion)};
-          OperatorCall read{reader.getCommand()};
-          read.console_from = reader.getConsole().getFrom();
-          const auto input = reader.getConsole().getInput();
-          const auto bytes = std::as_bytes(std::span{input.begin(), input.size()});
-          read.console_input.assign(bytes.begin(), bytes.end());
-          if (reader.getBalloonMib() >= 0) read.balloon_mib = static_cast<std::uint64_t>(reader.getBalloonMib());
-          read.from = reader.getFrom();
-          read.by = clean_text(reader.getBy(), kMaxOperatorWords);
-          read.reason = clean_text(reader.getReason(), kMaxOperatorWords);
-          if (const std::uint64_t seconds = reader.getForSeconds(); seconds != 0) {
-            const auto most = std::chrono::ceil<std::chrono::seconds>(kMaxHoldLength);
-            read.length = std::chrono::seconds{std::min(seconds, static_cast<std::uint64_t>(most.count()))};
-          }
-          return read;
-        });
     auto answer = [this, alive = alive_, client = std::make_shared<zmq::message_t>(std::move(identity))](const OperatorAnswer& given) {
       if (*alive) reply(*client, given);
     };
+    const auto peer = peer_of_message(request);
+    const ControlRole role = peer ? access_.role_of(*peer) : ControlRole::kNobody;
+    const std::string who = peer ? fmt::format("user {}", peer->user) : "somebody whom the kernel does not name";
+    // Before any of it is decoded.
+    if (role == ControlRole::kNobody)
+      return refuse(who + " may not use this daemon: ask root, or see [control] operators and viewers", answer);
+    const auto call = decode_call(request);
     if (!call) {
       answer({.ok = false, .sentence = call.error().text(), .status = {}});
       return;
     }
+    if (role < role_for(call->command))
+      return refuse(who + " is a viewer of this daemon, and that is an operator's command: ask an operator, or see [control] operators",
+                    answer);
     handler_(*call, std::move(answer));
+  }
+
+  // ZeroMQ asked the kernel when the connection was accepted: what came by it came from that process.
+  static std::optional<ControlPeer> peer_of_message(const zmq::message_t& request) {
+    const char* const address = zmq_msg_gets(const_cast<zmq_msg_t*>(request.handle()), "Peer-Address");
+    return address == nullptr ? std::nullopt : parse_control_peer(address);
+  }
+
+  void refuse(std::string why, const Answer& answer) {
+    refusals_.add({.count = 1, .last = why, .last_at = loop_.clock().now()});
+    log(Severity::kWarning, "operator's request refused", {{"reason", why}, {"count", refusals_.count}});
+    answer({.ok = false, .sentence = std::move(why), .status = {}});
+  }
+
+  static Result<OperatorCall> decode_call(const zmq::message_t& request) {
+    return read_payload<schema::OperatorRequest>(bytes_of(request), [](schema::OperatorRequest::Reader reader) -> Result<OperatorCall> {
+      if (reader.getVersion() != kOperatorVersion)
+        return Error{ErrorCode::kUnsupportedVersion, fmt::format("the command speaks version {} of the operator protocol, this daemon {}: "
+                                                                 "install the same version of both",
+                                                                 reader.getVersion(), kOperatorVersion)};
+      OperatorCall read{reader.getCommand()};
+      read.console_from = reader.getConsole().getFrom();
+      const auto input = reader.getConsole().getInput();
+      const auto bytes = std::as_bytes(std::span{input.begin(), input.size()});
+      read.console_input.assign(bytes.begin(), bytes.end());
+      if (reader.getBalloonMib() >= 0) read.balloon_mib = static_cast<std::uint64_t>(reader.getBalloonMib());
+      read.from = reader.getFrom();
+      read.by = clean_text(reader.getBy(), kMaxOperatorWords);
+      read.reason = clean_text(reader.getReason(), kMaxOperatorWords);
+      if (const std::uint64_t seconds = reader.getForSeconds(); seconds != 0) {
+        const auto most = std::chrono::ceil<std::chrono::seconds>(kMaxHoldLength);
+        read.length = std::chrono::seconds{std::min(seconds, static_cast<std::uint64_t>(most.count()))};
+      }
+      return read;
+    });
   }
 
   void reply(zmq::message_t& identity, const OperatorAnswer& answer) {
@@ -106,6 +134,9 @@ class ZmqOperatorServer final : public OperatorServer {
       out.setOk(answer.ok);
       out.setSentence(answer.sentence);
       write_status(answer.status, out.initStatus());
+      auto control = out.getStatus().initControl();
+      control.setRefused(refusals_.count);
+      control.setLastRefused(refusals_.last);
       auto flight = out.initFlight();
       auto events = flight.initEvents(static_cast<unsigned>(answer.events.size()));
       for (unsigned i = 0; i < events.size(); ++i) write_flight_event(answer.events[i], events[i]);
@@ -130,7 +161,9 @@ class ZmqOperatorServer final : public OperatorServer {
   }
 
   EventLoop& loop_;
+  const ControlAccess access_;
   const Handler handler_;
+  Refusals refusals_;
   const std::shared_ptr<ZmqContext> context_ = ZmqContext::create();
   zmq::socket_t socket_;
   int fd_ = -1;
@@ -139,7 +172,8 @@ class ZmqOperatorServer final : public OperatorServer {
 
 }  // namespace
 
-Result<std::unique_ptr<OperatorServer>> OperatorServer::create(EventLoop& loop, const std::filesystem::path& path, Handler handler) {
+Result<std::unique_ptr<OperatorServer>> OperatorServer::create(EventLoop& loop, const std::filesystem::path& path,
+                                                               const ControlAccess& access, Handler handler) {
   // bind() replaces a socket file that is there; ask whether its daemon lives before we take its place.
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored)) {
@@ -149,7 +183,7 @@ Result<std::unique_ptr<OperatorServer>> OperatorServer::create(EventLoop& loop, 
       return Error{ErrorCode::kRefused, "listen for operators at " + path.string() +
                                             ": another understudyd answers there; stop it, or give this one another [state] socket"};
   }
-  auto server = std::make_unique<ZmqOperatorServer>(loop, std::move(handler));
+  auto server = std::make_unique<ZmqOperatorServer>(loop, access, std::move(handler));
   US_TRY(server->listen(path));
   return std::unique_ptr<OperatorServer>{std::move(server)};
 }
@@ -179,6 +213,10 @@ Result<void> ask_daemon(const std::filesystem::path& path, const OperatorCall& c
     return Error{ErrorCode::kUnavailable, "ask understudyd at " + path.string() +
                                               ": no socket there; is the daemon running, and is this its "
                                               "[state] socket?"};
+  if (::access(path.c_str(), R_OK | W_OK) < 0)
+    return Error{
+        ErrorCode::kRefused,
+        fmt::format("ask understudyd at {}: this user may not: ask as root, or see [control] operators and viewers", path.string())};
   try {
     const auto context = ZmqContext::create();
     zmq::socket_t socket{context->get(), zmq::socket_type::req};

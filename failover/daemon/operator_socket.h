@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "failover/daemon/console.h"
+#include "failover/daemon/control_access.h"
 #include "failover/daemon/operator.capnp.h"
 #include "failover/daemon/preflight.h"
 #include "failover/daemon/status.h"
@@ -55,8 +56,11 @@ class OperatorServer {
   // deadline.
   using Handler = std::function<void(const OperatorCall& call, Answer answer)>;
 
-  // Listens at `path`, readable and writable by the owner only. A socket left by a dead daemon is replaced; a live one is refused.
-  static Result<std::unique_ptr<OperatorServer>> create(EventLoop& loop, const std::filesystem::path& path, Handler handler);
+  // Listens at `path`. Only whom `access` admits is served, by the kernel's word (SO_PEERCRED); others get one sentence, and are counted.
+  // The file lets others than its owner connect only where `access` admits any. A socket left by a dead daemon is replaced; a live one is
+  // refused.
+  static Result<std::unique_ptr<OperatorServer>> create(EventLoop& loop, const std::filesystem::path& path, const ControlAccess& access,
+                                                        Handler handler);
   virtual ~OperatorServer() = default;
 };
 

@@ -13,7 +13,7 @@ namespace understudy {
 
 // `purpose` tells the pair's links apart; equal on both nodes.
 inline ZmqLinkConfig peer_link(const DaemonConfig& config, const LinkConfig& endpoints, std::string_view purpose,
-                               std::size_t queue_messages) {
+                               std::size_t queue_messages, std::size_t max_frame_bytes) {
   const bool listens = config.pair.node == NodeId::kA;
   const auto name = [&](NodeId node) { return link_name(config.pair.id, node) + "/" + std::string{purpose}; };
   ZmqLinkConfig link;
@@ -21,7 +21,9 @@ inline ZmqLinkConfig peer_link(const DaemonConfig& config, const LinkConfig& end
   link.endpoint = listens ? endpoints.bind : endpoints.peer;
   link.local_name = name(config.pair.node);
   link.peer_name = name(peer_of(config.pair.node));
+  link.keys = peer_keys(config.security);
   link.queue_messages = queue_messages;
+  link.max_frame_bytes = max_frame_bytes;
   return link;
 }
 

@@ -11,6 +11,23 @@ namespace {
 
 std::string_view view(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
+// Empty when there is nothing to tell.
+std::string describe_links(schema::Status::Links::Reader links) {
+  std::string text;
+  const auto add = [&text](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
+  if (links.getInsecure()) add("INSECURE: anybody on their network may pose as the peer or the witness");
+  if (links.getRefused() > 0)
+    add(fmt::format("{} connections refused, the last from {}", links.getRefused(), view(links.getLastRefused())));
+  const std::pair<std::uint64_t, const char*> dropped[] = {{links.getStrangers(), "strangers'"},
+                                                           {links.getOversized(), "oversized"},
+                                                           {links.getMalformed(), "malformed"},
+                                                           {links.getStale(), "stale"}};
+  for (const auto& [count, what] : dropped) {
+    if (count > 0) add(fmt::format("{} messages dropped as {}", count, what));
+  }
+  return text;
+}
+
 // For the headline; empty where nothing is held.
 std::string told_of_hold(schema::Status::Hold::Reader hold) {
   if (!hold.getHeld()) return {};
@@ -82,6 +99,14 @@ void write_status(const Status& status, schema::Status::Builder out) {
     probes[i].setName(status.probes[i].name);
     probes[i].setAgeMs(status.probes[i].age_ms);
   }
+  auto links = out.initLinks();
+  links.setInsecure(status.insecure);
+  links.setRefused(status.links.refusals.count);
+  links.setLastRefused(status.links.refusals.last);
+  links.setStrangers(status.links.strangers);
+  links.setOversized(status.links.oversized);
+  links.setMalformed(status.links.malformed);
+  links.setStale(status.links.stale);
   auto disks = out.initDisks(static_cast<unsigned>(status.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) {
     const auto& disk = status.disks[i];
@@ -130,6 +155,9 @@ std::string status_as_text(schema::Status::Reader status) {
     if (disk.getErrors() > 0) value += fmt::format(", {} errors, the last: {}", disk.getErrors(), view(disk.getLastError()));
     line("disk", value);
   }
+  line("links", describe_links(status.getLinks()));
+  if (const auto control = status.getControl(); control.getRefused() > 0)
+    line("control", fmt::format("{} requests refused, the last: {}", control.getRefused(), view(control.getLastRefused())));
   if (status.getTimeline().size() > 0) {
     const auto first_ns = status.getTimeline()[0].getMonotonicNs();
     for (const auto moment : status.getTimeline())

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "failover/daemon/link_numbers.h"
 #include "failover/daemon/operator.capnp.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -59,6 +60,8 @@ struct Status {
   std::optional<Hold> hold;     // nothing moves by itself
   std::string fenced_by_order;  // not empty: an operator keeps this node out
   bool wants_no_peer = false;   // the guest runs alone by an operator's order
+  bool insecure = false;
+  LinkNumbers links;
 };
 
 void write_status(const Status& status, schema::Status::Builder out);

@@ -29,6 +29,10 @@ std::unique_ptr<Side> Side::create(NodeId node, std::span<const std::byte> kerne
 
 Result<void> Side::open(const RestartConfig& restart, const std::string& link) {
   config_.pair = {.name = "test", .id = pair_id_of("test"), .node = self_.node};
+  // Of both sides, since each is the other's peer.
+  static const CurveSecretKey keys[] = {CurveSecretKey::generate(), CurveSecretKey::generate()};
+  config_.security.own = keys[static_cast<std::size_t>(self_.node)];
+  config_.security.peer = keys[static_cast<std::size_t>(peer_of(self_.node))].public_key();
   config_.vm.kernel = kernel_.path();
   config_.vm.memory_bytes = std::uint64_t{16} << 20;
   config_.vm.restart = restart;

@@ -14,6 +14,7 @@ constexpr Duration kProtectedDeadline = std::chrono::seconds{40};
 constexpr Duration kFinishDeadline = std::chrono::seconds{10};
 constexpr Duration kSettleDeadline = std::chrono::seconds{10};
 constexpr Duration kServiceDeadline = std::chrono::seconds{60};
+constexpr Duration kRefusedDeadline = std::chrono::seconds{5};
 constexpr Duration kStartDeadline = std::chrono::seconds{10};
 constexpr Duration kVerdictDeadline = std::chrono::seconds{15};
 
@@ -83,6 +84,7 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
     thaw(options_.struck, *pair_);
     say_(fmt::format("{} wakes up after {:.0f} s", kHosts[static_cast<std::size_t>(options_.struck)], to_ms(here(options_.freeze)) / 1000));
   }
+  if (options_.fault == Fault::kIntruder) let_the_intruder_try(outcome);
   if (options_.fault == Fault::kArbiterRestart) US_TRY(bring_the_arbiter_back(outcome));
   if (options_.fault == Fault::kRoughTimes) US_TRY(live_through_rough_times(outcome));
   return stay(here(options_.after), &outcome);
@@ -130,6 +132,37 @@ Result<void> Demo::bring_the_arbiter_back(Outcome& outcome) {
   while (away.record_after.ends_with('\n')) away.record_after.pop_back();
   say_("the arbiter is back: " + away.record_after);
   return {};
+}
+
+// Every attempt at every port, and each must be told of by who listens there.
+void Demo::let_the_intruder_try(Outcome& outcome) const {
+  auto& intrusion = outcome.intrusion.emplace();
+  const auto refused_at = [this](const Port& port) {
+    if (port.what == "witness") return pair_->arbiter().refusals();
+    const auto status = pair_->status(NodeId::kA);
+    return status ? Refusals{.count = status->links_refused, .last = status->links_last_refused} : Refusals{};
+  };
+  if (const auto status = pair_->status(NodeId::kA)) intrusion.term_before = status->term;
+  for (const Port& port : pair_->ports()) {
+    for (const Attempt attempt : all_attempts()) {
+      const auto before = refused_at(port);
+      const auto tried = try_at(port, attempt, pair_->keys().of(NodeId::kB));
+      auto after = refused_at(port);
+      for (const Instant give_up_at = clock_.now() + here(kRefusedDeadline); after.count <= before.count && clock_.now() < give_up_at;) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        after = refused_at(port);
+      }
+      const bool refused = tried && after.count > before.count;
+      intrusion.tried.push_back({.what = name_of(attempt), .where = port.what, .told = refused ? after.last : ""});
+      say_(fmt::format("intruder: {} at {}: {}", name_of(attempt), port.what,
+                       !tried    ? tried.error().text()
+                       : refused ? after.last
+                                 : "NOT REFUSED"));
+    }
+  }
+  // With a key that is admitted, but the news of yesterday.
+  const auto seeded = pair_->arbiter().try_seed(Term{1});
+  intrusion.tried.push_back({.what = "an old term", .where = "arbiter", .told = seeded ? "" : seeded.error().text()});
 }
 
 // The guest's own end: both hosts name it, and where it stays over, nobody revives it before an operator starts it.

@@ -44,6 +44,7 @@ class Demo {
   void watch_the_end(Outcome& outcome) const;
   Result<void> bring_the_arbiter_back(Outcome& outcome);
   Result<void> live_through_rough_times(Outcome& outcome) const;
+  void let_the_intruder_try(Outcome& outcome) const;
   void wait_until_told(Outcome& outcome) const;
   void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;

@@ -51,7 +51,7 @@ constexpr Entry not_of_a_host(Fault fault, const char* name, const char* descrip
       .fault = fault, .name = name, .short_name = "", .description = description, .only_the_primary = true, .then = then, .detection = {}};
 }
 
-constexpr std::array<Entry, 21> kFaults{{
+constexpr std::array<Entry, 22> kFaults{{
     {.fault = Fault::kKill, .name = "kill", .short_name = "", .description = "SIGKILL to understudyd on {}", .detection = {}},
     {.fault = Fault::kDaemonStop,
      .name = "daemon-stop",
@@ -99,6 +99,7 @@ constexpr std::array<Entry, 21> kFaults{{
     not_of_a_host(Fault::kRoughTimes, "rough-times", "the CPUs stolen in slices, latency spikes and lost frames on the links",
                   GuestThen::kStays),
     not_of_a_host(Fault::kFence, "fence", "understudy fence on {}, which hands the guest over first", GuestThen::kMoves),
+    not_of_a_host(Fault::kIntruder, "intruder", "somebody on the pair's networks tries every listening port", GuestThen::kStays),
 }};
 
 const Entry& entry_of(Fault fault) { return kFaults[static_cast<std::size_t>(fault)]; }
@@ -205,6 +206,7 @@ Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& ser
     case Fault::kFence:
       return pair.command(struck, {"fence"}, kCommandDeadline);
     case Fault::kRoughTimes:
+    case Fault::kIntruder:
       return {};
   }
   return {};

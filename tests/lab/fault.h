@@ -1,5 +1,5 @@
 // What the lab does to a host: one table of the faults, with what must come of each. Beside them what is no fault of a host and must lose
-// no more than these do: an operator's switchover, the guest's own ends, a break of the arbiter's, and rough times for all.
+// no more than these do: an operator's switchover, the guest's own ends, a break of the arbiter's, rough times for all, and an intruder.
 #pragma once
 
 #include <optional>
@@ -38,7 +38,8 @@ enum class Fault {
   kPowerButton,
   kArbiterRestart,
   kRoughTimes,
-  kFence
+  kFence,
+  kIntruder
 };
 
 // Which of the struck host's folders lies on storage that ails on command: lab_storage.h.
@@ -79,7 +80,7 @@ bool stays_over(Fault fault);
 GuestThen guest_then(Fault fault, NodeId struck);
 
 // Strikes now. Daemon-stop: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart(). Rough times are not a
-// moment: RoughTimes makes them.
+// moment: RoughTimes makes them. Intruder: the demo lets him try (intruder.h).
 Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& service, const Clock& clock);
 void thaw(NodeId struck, LabPair& pair);
 

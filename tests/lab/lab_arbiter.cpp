@@ -1,6 +1,7 @@
 #include "tests/lab/lab_arbiter.h"
 
 #include <csignal>
+#include <fstream>
 #include <thread>
 #include <unistd.h>
 
@@ -11,7 +12,6 @@ namespace understudy::lab {
 namespace {
 
 constexpr const char* kMachine = "witness";
-constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
 constexpr const char* kEtcdEndpoint = "http://10.77.2.3:2379";
 constexpr const char* kEtcdPeer = "http://10.77.2.3:2380";
 constexpr Duration kStartsWithin = std::chrono::seconds{20};
@@ -55,8 +55,9 @@ Result<void> LabArbiter::launch(bool first) {
   std::string name = "understudyd on witness";
   std::vector<std::string> command;
   if (options_.kind == ArbiterKind::kWitness) {
-    command = {(options_.programs / "understudyd").string(), "witness", "--listen", kWitnessEndpoint, "--store",
-               (options_.folder / "witness-store").string()};
+    command = {(options_.programs / "understudyd").string(), "witness", "--listen",           kWitnessEndpoint, "--store",
+               (options_.folder / "witness-store").string(), "--key",   options_.key.string()};
+    for (const auto& key : options_.admitted) command.insert(command.end(), {"--allow", key});
     if (first) command.emplace_back("--new");
   } else {
     name = "etcd on witness";
@@ -110,6 +111,23 @@ Result<std::string> LabArbiter::steer(const std::vector<std::string>& words) con
     said = run_command(clock_, command, kAnswersWithin * options_.slowness);
   }
   return said;
+}
+
+Result<std::string> LabArbiter::try_seed(Term term) const {
+  return run_command(clock_,
+                     {"ip", "netns", "exec", "host-a", (options_.programs / "understudyd").string(), "arbiter", "seed", "--config",
+                      node_config_.string(), "--term", std::to_string(term.raw()), "--holder", "b", "--incarnation", "1"},
+                     kAnswersWithin * options_.slowness);
+}
+
+Refusals LabArbiter::refusals() const {
+  Refusals found;
+  std::ifstream log{options_.folder / "witness.log"};
+  for (std::string line; std::getline(log, line);) {
+    if (line.find("link: connection refused") != std::string::npos)
+      found.add({.count = 1, .last = line.substr(line.find("address=")), .last_at = {}});
+  }
+  return found;
 }
 
 Result<void> LabArbiter::check_alive() const {

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "net/base/clock.h"
+#include "net/base/ids.h"
 #include "net/base/result.h"
+#include "net/refusals.h"
 #include "tests/lab/child.h"
 
 namespace understudy::lab {
@@ -28,9 +30,13 @@ class LabArbiter {
     std::filesystem::path programs;  // holds understudyd
     std::filesystem::path folder;    // for its data and log
     unsigned slowness = 1;
+    // Of a witness: the file of its secret key, and whom it admits.
+    std::filesystem::path key{};
+    std::vector<std::string> admitted{};
   };
   // The table of a node's configuration that names it.
   static std::string configuration(const Options& options);
+  static constexpr const char* kWitnessEndpoint = "tcp://10.77.2.3:7003";
   // Starts it with a new store. `node_config`: a node's whole configuration, by which an etcd is set up from host-a.
   static Result<std::unique_ptr<LabArbiter>> start(const Clock& clock, Options options, std::filesystem::path node_config);
 
@@ -39,6 +45,10 @@ class LabArbiter {
   Result<void> restart();
   // What it has on record, as an operator on host-a is told.
   Result<std::string> show() const;
+  // Whether it takes a seed of that term, which it must not: its words.
+  Result<std::string> try_seed(Term term) const;
+  // Of a witness: the connections that it refused, as its log tells.
+  Refusals refusals() const;
   // kUnavailable when its process ended by itself.
   Result<void> check_alive() const;
   // nullptr where there is none.

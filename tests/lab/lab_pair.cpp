@@ -31,6 +31,7 @@ Result<std::unique_ptr<LabPair>> LabPair::start(const Clock& clock, Options opti
       return Error{ErrorCode::kNotFound, fmt::format("{} is not in {}: run deploy/setup", program, options.programs.string())};
   }
   std::unique_ptr<LabPair> pair{new LabPair{clock, std::move(options)}};
+  US_TRY(pair->keys_.write(pair->options_.folder));
   const auto& chosen = pair->options_;
   if (chosen.ailing != AilingFolder::kNone) {
     const auto folder =
@@ -63,7 +64,24 @@ std::filesystem::path LabPair::log_file(NodeId id) const {
 }
 
 LabArbiter::Options LabPair::arbiter_options() const {
-  return {.kind = options_.arbiter, .programs = options_.programs, .folder = options_.folder, .slowness = options_.slowness};
+  return {.kind = options_.arbiter,
+          .programs = options_.programs,
+          .folder = options_.folder,
+          .slowness = options_.slowness,
+          .key = options_.folder / "witness.key",
+          .admitted = {keys_.of(NodeId::kA).public_key().text(), keys_.of(NodeId::kB).public_key().text()}};
+}
+
+std::vector<Port> LabPair::ports() const {
+  const auto at_host_a = [this](const std::string& what, int port) {
+    return Port{
+        .what = what, .endpoint = fmt::format("tcp://10.77.1.1:{}", port), .machine = kHosts[1], .key = keys_.of(NodeId::kA).public_key()};
+  };
+  std::vector<Port> ports{at_host_a("replication", 7001), at_host_a("heartbeat", 7002)};
+  if (options_.arbiter == ArbiterKind::kWitness)
+    ports.push_back(
+        {.what = "witness", .endpoint = LabArbiter::kWitnessEndpoint, .machine = kHosts[1], .key = keys_.witness().public_key()});
+  return ports;
 }
 
 Result<void> LabPair::write_files() const {
@@ -123,6 +141,7 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[replication]\nbind = \"tcp://10.77.1.{0}:7001\"\npeer = \"tcp://10.77.1.{1}:7001\"\n\n", own, peer);
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += LabArbiter::configuration(arbiter_options());
+  text += keys_.configuration(options_.folder, id, options_.arbiter == ArbiterKind::kWitness);
   if (options_.slowness > 1) {
     const Timing usual;
     text += "[timing]\n";

@@ -15,7 +15,9 @@
 #include "tests/lab/child.h"
 #include "tests/lab/fault.h"
 #include "tests/lab/guest_service.h"
+#include "tests/lab/intruder.h"
 #include "tests/lab/lab_arbiter.h"
+#include "tests/lab/lab_keys.h"
 #include "tests/lab/lab_storage.h"
 #include "tests/lab/machines.h"
 #include "tests/lab/node_status.h"
@@ -59,6 +61,9 @@ class LabPair {
   // Until host-a says that the pair is protected.
   Result<NodeStatus> wait_until_protected(Duration deadline) const;
 
+  // Where somebody listens: host-a for host-b, and a witness for both.
+  std::vector<Port> ports() const;
+  const LabKeys& keys() const { return keys_; }
   LabArbiter& arbiter() { return *arbiter_; }
   Child& node(NodeId id) { return *nodes_[static_cast<std::size_t>(id)]; }
   // Of a pair with an ailing folder.
@@ -95,6 +100,7 @@ class LabPair {
 
   const Clock& clock_;
   const Options options_;
+  LabKeys keys_;
   std::unique_ptr<LabArbiter> arbiter_;
   std::array<std::unique_ptr<Child>, 2> nodes_;
   // Goes before the nodes: one that hangs on it can't end.

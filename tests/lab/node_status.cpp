@@ -81,6 +81,11 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
     status.dirty_pages = numbers.number("dirtyPages");
     status.ack_us = numbers.number("ackUs");
   }
+  if (const auto links = fields.object("links")) {
+    Fields numbers{*links, wrong};
+    status.links_refused = numbers.number("refused");
+    status.links_last_refused = numbers.text("lastRefused");
+  }
   if (const auto timeline = fields.array("timeline")) {
     for (const auto element : timeline->getArray()) {
       Fields moment{element, wrong};

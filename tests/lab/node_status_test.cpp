@@ -11,6 +11,7 @@ constexpr std::string_view kStatus = R"({
   "pair": "demo", "node": "b", "role": "solo", "mode": "solo", "term": 3, "epoch": 0, "committedEpoch": 812, "protected": false,
   "reason": "took over: no heartbeat for 400 ms", "peerVerdict": "silent: silent for 400 ms, primary", "guest": "running", "ended": "", "gate": {"mode": "open"}, "probes": [],
   "last": {"pauseUs": 900, "dirtyPages": 21, "ackUs": 450, "pauseMedianUs": 880, "pauseP99Us": 1900},
+  "links": {"refused": 3, "lastRefused": "10.77.1.9: its handshake is malformed"},
   "timeline": [{"name": "detected", "monotonicNs": 123456789012345, "realtimeNs": 1700000000000000000, "term": 2, "text": "silence"}]})";
 
 TEST(NodeStatus, IsRead) {
@@ -24,6 +25,8 @@ TEST(NodeStatus, IsRead) {
   EXPECT_EQ(status->peer_verdict, "silent: silent for 400 ms, primary");
   EXPECT_EQ(status->ended, "");
   EXPECT_EQ(status->pause_p99_us, 1900U);
+  EXPECT_EQ(status->links_refused, 3U);
+  EXPECT_EQ(status->links_last_refused, "10.77.1.9: its handshake is malformed");
   ASSERT_EQ(status->timeline.size(), 1U);
   EXPECT_EQ(status->timeline[0].at, Instant{Duration{123456789012345}});
   EXPECT_EQ(status->timeline[0].text, "silence");

@@ -35,27 +35,35 @@ std::vector<std::string> shortcomings_of_ending(const Outcome& outcome) {
   return found;
 }
 
-// Of a run in which the arbiter was away: a whole pair does not need it, and nothing moved.
-std::vector<std::string> shortcomings_of_arbiter_break(const Outcome& outcome) {
+// Of a run in which nothing may have moved: no role, no term.
+std::vector<std::string> movements(const Outcome& outcome, Term term_before) {
   std::vector<std::string> found;
   const auto against = [&](bool wrong, std::string sentence) {
     if (wrong) found.push_back(std::move(sentence));
   };
-  const ArbiterBreak away = outcome.arbiter.value_or(ArbiterBreak{});
-  against(away.acknowledged_meanwhile == 0, "nothing was acknowledged while the arbiter was away");
   against(outcome.speakers.hosts[1].frames > 0, "host-b took over, though host-a was well");
   const auto& host_a = status_of(outcome, NodeId::kA);
   const auto& host_b = status_of(outcome, NodeId::kB);
   against(!host_a || host_a->role != "primary" || !host_a->is_protected, "host-a is not a protected primary any more");
   against(!host_b || host_b->role != "secondary", "host-b is not its secondary any more");
-  against(host_a && host_a->term != away.term_before,
-          fmt::format("the term changed from {} to {}", away.term_before.raw(), host_a->term.raw()));
+  against(host_a && host_a->term != term_before, fmt::format("the term changed from {} to {}", term_before.raw(), host_a->term.raw()));
   for (const NodeId id : kBothNodes) {
     if (!status_of(outcome, id)) continue;
     for (const auto& moment : status_of(outcome, id)->timeline)
-      against(moment.at >= outcome.fault_at && moment.term != away.term_before,
+      against(moment.at >= outcome.fault_at && moment.term != term_before,
               fmt::format("{} changed its term: {}", kHosts[static_cast<std::size_t>(id)], moment.name));
   }
+  return found;
+}
+
+// Of a run in which the arbiter was away: a whole pair does not need it.
+std::vector<std::string> shortcomings_of_arbiter_break(const Outcome& outcome) {
+  const ArbiterBreak away = outcome.arbiter.value_or(ArbiterBreak{});
+  auto found = movements(outcome, away.term_before);
+  const auto against = [&](bool wrong, std::string sentence) {
+    if (wrong) found.push_back(std::move(sentence));
+  };
+  against(away.acknowledged_meanwhile == 0, "nothing was acknowledged while the arbiter was away");
   against(away.record_after.find(fmt::format("term {}, pair; holder: node a", away.term_before.raw())) == std::string::npos,
           "the arbiter came back without its record: " + away.record_after);
   return found;
@@ -76,6 +84,16 @@ std::vector<std::string> shortcomings_of_rough_run(const Outcome& outcome) {
   against(outcome.speakers.hosts[1].frames > 0, "host-b took over, though host-a was well");
   const auto& host_a = status_of(outcome, NodeId::kA);
   against(!host_a || !host_a->is_protected, "the guest is not protected again");
+  return found;
+}
+
+std::vector<std::string> shortcomings_of_intrusion(const Outcome& outcome) {
+  const Intrusion intrusion = outcome.intrusion.value_or(Intrusion{});
+  auto found = movements(outcome, intrusion.term_before);
+  if (intrusion.tried.empty()) found.emplace_back("the intruder tried nothing");
+  for (const auto& tried : intrusion.tried) {
+    if (tried.told.empty()) found.push_back(fmt::format("{} at {}: nobody said that it was refused", tried.what, tried.where));
+  }
   return found;
 }
 
@@ -133,6 +151,9 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   }
   if (outcome.fault == Fault::kRoughTimes) {
     for (auto& sentence : shortcomings_of_rough_run(outcome)) against(true, std::move(sentence));
+  }
+  if (outcome.fault == Fault::kIntruder) {
+    for (auto& sentence : shortcomings_of_intrusion(outcome)) against(true, std::move(sentence));
   }
   if (outcome.fault == Fault::kSwitchover)
     against(!last || !status_of(outcome, *last)->is_protected, "the pair is not protected after the switchover");

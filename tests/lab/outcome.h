@@ -54,6 +54,17 @@ struct RoughRun {
   std::uint64_t alone = 0;
 };
 
+// Of a run with an intruder: what was tried, and what those who listen said of it.
+struct Intrusion {
+  struct Tried {
+    std::string what;   // "a replayed stream"
+    std::string where;  // "heartbeat"
+    std::string told;   // what was counted and named; empty: nothing, so it was let in or went unnoticed
+  };
+  Term term_before;
+  std::vector<Tried> tried;
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   NodeId struck = NodeId::kA;
@@ -82,6 +93,7 @@ struct Outcome {
   std::optional<RoughRun> rough;
   std::optional<FoundVerdict> verdict;  // of the other host on the struck one
   std::string verdict_told;             // the same in the other host's status, soon after
+  std::optional<Intrusion> intrusion;
   std::string background;               // what else went wrong, a sentence; empty: nothing
 };
 

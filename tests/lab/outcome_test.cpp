@@ -53,6 +53,12 @@ Outcome good(Fault fault) {
                              .acknowledged_meanwhile = 5};
     return outcome;
   }
+  if (fault == Fault::kIntruder) {
+    outcome.statuses[0]->term = outcome.statuses[1]->term = Term{2};
+    outcome.intrusion =
+        Intrusion{.term_before = Term{2}, .tried = {{.what = "random bytes", .where = "heartbeat", .told = "10.0.0.2: malformed"}}};
+    return outcome;
+  }
   outcome.history.boots = 2;
   outcome.ending = GuestEnding{.told = {"running; it was rebooted", "warm; it was rebooted"}, .not_left_alone = "", .started_at = {}};
   if (stays_over(fault)) outcome.ending->started_at = at_ms(5000);
@@ -120,6 +126,10 @@ const Case kCases[] = {
        o.statuses[1]->timeline = {{"granted", at_ms(1100), Term{3}, ""}};
      },
      "host-b changed its term: granted"},
+    {"intruder_let_in", Fault::kIntruder, [](Outcome& o) { o.intrusion->tried[0].told.clear(); },
+     "random bytes at heartbeat: nobody said that it was refused"},
+    {"intruder_idle", Fault::kIntruder, [](Outcome& o) { o.intrusion->tried.clear(); }, "the intruder tried nothing"},
+    {"intruder_moved_the_guest", Fault::kIntruder, [](Outcome& o) { o.statuses[0]->term = Term{3}; }, "the term changed from 2 to 3"},
     {"arbiter_forgot", Fault::kArbiterRestart, [](Outcome& o) { o.arbiter->record_after = "pair lab: no record"; }, "without its record"},
     {"cpus_not_stolen", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.stolen_share = 0.5; }, "only 50 % of the CPUs were stolen"},
     {"links_not_delayed", Fault::kRoughTimes, [](Outcome& o) { o.rough->figures.spikes = 0; }, "the links were not rough"},

@@ -93,6 +93,9 @@ std::string verdict_when_good(const Outcome& outcome) {
   if (outcome.fault == Fault::kRoughTimes) return "no host took another for failed: the guest stayed on host-a, and is protected";
   if (outcome.fault == Fault::kArbiterRestart)
     return "the arbiter came back with its record, and nobody had needed it: no role and no term changed, the guest ran on";
+  if (outcome.fault == Fault::kIntruder)
+    return fmt::format("{} attempts were refused, counted and named; no role and no term changed, the guest ran on",
+                       outcome.intrusion->tried.size());
   if (starts_afresh(outcome.fault))
     return "the guest started afresh on host-a, protected as before; nothing acknowledged is missing on its disk, and nobody took it over";
   return fmt::format("the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered",
@@ -118,6 +121,10 @@ std::string report_as_text(const Outcome& outcome) {
   if (outcome.arbiter)
     text += fmt::format("  without arbiter  {} acknowledged in {:.0f} ms\n  on its record    {}\n", outcome.arbiter->acknowledged_meanwhile,
                         ms_after_fault(outcome, outcome.arbiter->back_at), outcome.arbiter->record_after);
+  if (outcome.intrusion) {
+    for (const auto& tried : outcome.intrusion->tried)
+      text += fmt::format("  {:<16} {}: {}\n", tried.where, tried.what, tried.told.empty() ? "NOT REFUSED" : tried.told);
+  }
   text += fmt::format("  longest silence  {:.0f} ms, as the client saw it\n", to_ms(outcome.longest_silence));
   const auto& hosts = outcome.speakers.hosts;
   text += fmt::format("  on the wire      {} frames from host-a, {} from host-b, {} from a host after its successor\n", hosts[0].frames,

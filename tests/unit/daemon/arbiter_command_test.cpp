@@ -20,6 +20,8 @@ class ArbiterCommandTest : public testing::Test {
   ArbiterCommandTest() {
     std::string path = (std::filesystem::temp_directory_path() / "understudy-arbiter-XXXXXX").string();
     folder_ = ::mkdtemp(path.data());
+    config_.security.own = CurveSecretKey::generate();
+    config_.security.witness = witness_key_.public_key();
     config_.pair = {.name = "shop", .id = pair_id_of("shop"), .node = NodeId::kA};
   }
   ~ArbiterCommandTest() override {
@@ -31,13 +33,15 @@ class ArbiterCommandTest : public testing::Test {
     store_ = std::move(WitnessStore::open(folder_ / "store", WitnessStore::Open::kReplacement).value());
     thread_ = std::move(LoopThread::start(clock_, "witness-test").value());
     ASSERT_TRUE(on_loop(thread_->loop(), [this]() -> Result<void> {
-      US_ASSIGN(server_, WitnessServer::create(thread_->loop(), ZmqContext::create(), *store_, "tcp://127.0.0.1:*"));
+      US_ASSIGN(server_, WitnessServer::create(thread_->loop(), ZmqContext::create(), *store_, "tcp://127.0.0.1:*",
+                                               ServiceKeys{witness_key_, {config_.security.own->public_key()}}));
       return {};
     }));
     config_.witness = server_->endpoint();
   }
 
   const MonotonicClock clock_;
+  const CurveSecretKey witness_key_ = CurveSecretKey::generate();
   std::filesystem::path folder_;
   DaemonConfig config_;
   std::unique_ptr<WitnessStore> store_;
@@ -60,6 +64,14 @@ TEST_F(ArbiterCommandTest, AWitnessIsShownAndSeeded) {
   EXPECT_EQ(again.error().code(), ErrorCode::kRefused);
   EXPECT_THAT(again.error().text(), HasSubstr("the record is intact"));
   EXPECT_THAT(set_up_arbiter(config_, EtcdSetUp::kNew, clock_).error().text(), HasSubstr("is set up where it runs"));
+}
+
+TEST_F(ArbiterCommandTest, AWitnessThatDoesNotAdmitTheKeySaysSo) {
+  start_witness();
+  config_.security.own = CurveSecretKey::generate();
+  const auto shown = show_arbiter(config_, clock_);
+  ASSERT_FALSE(shown);
+  EXPECT_THAT(shown.error().text(), HasSubstr("it does not admit this node's key"));
 }
 
 TEST_F(ArbiterCommandTest, AnEtcdThatIsNotThereIsOneClearError) {

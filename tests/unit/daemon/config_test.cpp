@@ -1,6 +1,9 @@
 // Accepted and refused configurations: a refusal names the line and what was expected.
 #include "failover/daemon/config.h"
 
+#include <cstdlib>
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -39,6 +42,11 @@ peer = "tcp://10.77.1.1:7002"
 [witness]
 endpoint = "tcp://10.77.2.3:7003"
 
+[security]
+key = "/etc/understudy/node.key"
+peer_key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+witness_key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
+
 [state]
 dir = "/var/lib/understudy/shop"
 socket = "/run/understudy/shop.sock"
@@ -47,11 +55,20 @@ socket = "/run/understudy/shop.sock"
 epoch_ms = 20
 )";
 
+constexpr std::string_view kSecurityTable = R"([security]
+key = "/etc/understudy/node.key"
+peer_key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+witness_key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")";
+
 std::string replaced(std::string_view from, std::string_view to) {
   std::string text{kWhole};
   const auto at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
+  text.replace(at, from.size(), to);
+  // A pair without a witness pins none.
+  const auto key = text.find("witness_key");
+  if (to.starts_with("[etcd]") || to == "[manual]") text.erase(key, text.find('\n', key) + 1 - key);
+  return text;
 }
 
 TEST(Config, ReadsAWholeFile) {
@@ -69,6 +86,11 @@ TEST(Config, ReadsAWholeFile) {
   EXPECT_EQ(config->net.guest_ip->text(), "10.77.0.10");
   ASSERT_EQ(config->disks.size(), 1u);
   EXPECT_EQ(config->disks[0].id, "root");
+  EXPECT_FALSE(config->security.insecure);
+  EXPECT_EQ(config->security.key_file, "/etc/understudy/node.key");
+  EXPECT_EQ(config->security.peer->text(), "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7");
+  EXPECT_EQ(config->security.witness->text(), "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID");
+  EXPECT_TRUE(config->control.operators.empty() && config->control.viewers.empty());
   EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{20});
   EXPECT_EQ(config->timing.takeover_after, std::chrono::milliseconds{400});
 }
@@ -78,9 +100,9 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
     std::string_view name, from, to, says;
   };
   const Case cases[] = {
-      {"wrong key", "epoch_ms = 20", "epcoh_ms = 20", "b.toml:38: [timing] epcoh_ms: unknown key; expected one of: epoch_ms"},
+      {"wrong key", "epoch_ms = 20", "epcoh_ms = 20", "b.toml:43: [timing] epcoh_ms: unknown key; expected one of: epoch_ms"},
       {"wrong type", "epoch_ms = 20", "epoch_ms = \"20\"",
-       "b.toml:38: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string"},
+       "b.toml:43: [timing] epoch_ms: expected a whole number from 1 to 10000, found a string"},
       {"no such CPU model", "vcpus = 2", "cpu_model = \"i386\"",
        "b.toml:10: [vm] cpu_model: expected one of host, x86-64-v2, x86-64-v3, x86-64-v4, found \"i386\""},
       {"no protocol", "vcpus = 2", "boot_protocol = \"efi\"",
@@ -105,6 +127,26 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "[timing] ack_timeout_ms: expected at least twice epoch_ms"},
       {"takeover too soon", "epoch_ms = 20", "takeover_after_ms = 100",
        "[timing] takeover_after_ms: expected at least three times heartbeat_ms"},
+      {"no security", kSecurityTable, "",
+       "b.toml: expected a table [security] with key, peer_key and witness_key: make this node's key with `understudy keygen FILE`, and "
+       "learn the peer's with `understudy pair`"},
+      {"no key", "key = \"/etc/understudy/node.key\"", "",
+       "b.toml:33: [security] key: expected the file of this node's secret key, found nothing: make it with `understudy keygen FILE`"},
+      {"no peer's key", "peer_key = \"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"", "",
+       "b.toml:33: [security] peer_key: expected the peer's public key, found nothing: `understudy pair` on both hosts exchanges them"},
+      {"no witness's key", "witness_key = \"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID\"", "",
+       "b.toml:33: [security] witness_key: expected the witness's public key, found nothing: `understudy keygen` printed it there"},
+      {"a key that is none", "rq:rM>", "rq:rM", "b.toml:35: [security] peer_key: expected a public key of 40 characters"},
+      {"one key for two", "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
+       "b.toml:36: [security] witness_key: is the peer's key: each has one of its own"},
+      {"insecure with keys", "key = \"/etc/understudy/node.key\"", "insecure = true",
+       "b.toml:34: [security] insecure: expected either keys or insecure = true, found both"},
+      {"insecure without a word", kSecurityTable, "[security]\ninsecure = false", "b.toml:33: [security] key: expected the file"},
+      {"security misspelt", "peer_key", "peerkey", "b.toml:35: [security] peerkey: unknown key; expected one of: insecure, key, peer_key"},
+      {"operators by number", "[timing]", "[control]\noperators = 1000\n[timing]",
+       "b.toml:43: [control] operators: expected a list of 1 to 64 strings, found a whole number"},
+      {"a group without a name", "[timing]", "[control]\nviewers = [\"@\"]\n[timing]",
+       "b.toml:43: [control] viewers: expected users by name, and groups as \"@name\""},
       {"disk as table", "[[disk]]", "[disk]", "expected [[disk]] tables"},
       {"disk id with a slash", "id = \"root\"", "id = \"a/b\"", "[[disk]] id: expected 1 to 20 letters"},
   };
@@ -144,6 +186,53 @@ timeout_ms = 250)"),
   EXPECT_EQ(secure->etcd->timeout, std::chrono::milliseconds{250});
   EXPECT_EQ(secure->etcd->tls,
             (EtcdTls{.ca = "/etc/understudy/ca.pem", .cert = "/etc/understudy/node.pem", .key = "/etc/understudy/node.key"}));
+}
+
+TEST(Config, LinksAreInsecureOnlyWhenAskedTo) {
+  const auto config = parse_config(replaced(kSecurityTable, "[security]\ninsecure = true"), "b.toml");
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_TRUE(config->security.insecure);
+  EXPECT_FALSE(peer_keys(config->security) || witness_keys(config->security));
+}
+
+TEST(Config, AnEtcdPairPinsNoWitness) {
+  std::string text{kWhole};
+  text.replace(text.find("[witness]"), std::string_view{"[witness]\nendpoint = \"tcp://10.77.2.3:7003\""}.size(),
+               "[etcd]\nendpoints = [\"http://10.77.2.3:2379\"]");
+  const auto config = parse_config(text, "b.toml");
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().text(), testing::HasSubstr("b.toml:36: [security] witness_key: is for a [witness]"));
+}
+
+class KeyedConfigTest : public testing::Test {
+ protected:
+  KeyedConfigTest() {
+    std::string path = (std::filesystem::temp_directory_path() / "understudy-config-XXXXXX").string();
+    folder_ = ::mkdtemp(path.data());
+    security_.key_file = folder_ / "node.key";
+    security_.peer = CurveSecretKey::generate().public_key();
+    security_.witness = CurveSecretKey::generate().public_key();
+  }
+  ~KeyedConfigTest() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path folder_;
+  SecurityConfig security_;
+};
+
+TEST_F(KeyedConfigTest, TheKeyFileIsReadWithTheConfiguration) {
+  const auto missing = load_key(security_);
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().text(), testing::StartsWith("[security] key: the key file " + security_.key_file.string() + " is not there"));
+  const auto own = CurveSecretKey::generate();
+  ASSERT_TRUE(save_secret_key(security_.key_file, own));
+  ASSERT_TRUE(load_key(security_));
+  EXPECT_EQ(peer_keys(security_)->own.public_key(), own.public_key());
+  EXPECT_EQ(peer_keys(security_)->peer, *security_.peer);
+  EXPECT_EQ(witness_keys(security_)->peer, *security_.witness);
+  security_.peer = own.public_key();
+  const auto mirrored = load_key(security_);
+  ASSERT_FALSE(mirrored);
+  EXPECT_THAT(mirrored.error().text(), testing::HasSubstr("[security] peer_key is the public key of"));
 }
 
 TEST(Config, APairMayHaveNoThirdPlace) {
@@ -336,13 +425,13 @@ TEST(Config, WhatProbesCannotBeIsRefused) {
     const char* table;
     const char* says;
   } cases[] = {
-      {"echo_target = \"gateway\"", "b.toml:40: [probes] echo_target: expected IPv4 addresses like \"10.0.0.1\", found \"gateway\""},
+      {"echo_target = \"gateway\"", "b.toml:45: [probes] echo_target: expected IPv4 addresses like \"10.0.0.1\", found \"gateway\""},
       {"echo_target = []", "[probes] echo_target: expected a list of 1 to 4 strings, found 0 of them"},
       {"echo = \"10.0.0.1\"", "[probes] echo: unknown key"},
       {"memory_pressure_percent = 0", "expected a whole number from 1 to 100, found 0"},
       {"kernel_log_rules = \"/no/such/rules\"", "read the kernel log rules /no/such/rules: No such file"},
       {"command = 5", "[probes] command: expected [[...]] tables"},
-      {"[[probes.command]]\nname = \"a\"", "b.toml:40: [[probes.command]] command: expected a string, found nothing"},
+      {"[[probes.command]]\nname = \"a\"", "b.toml:45: [[probes.command]] command: expected a string, found nothing"},
       {"[[probes.command]]\nname = \"a b\"", "[[probes.command]] name: expected 1 to 32 letters, digits, - or _, found \"a b\""},
       {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"nic\"", "path: expected one of \"service NIC\", \"storage\""},
       {"[[probes.command]]\nname = \"a\"\ncommand = \"x\"\npath = \"KVM\"", "found \"KVM\""},

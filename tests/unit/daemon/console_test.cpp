@@ -71,7 +71,7 @@ class ConsoleTest : public ::testing::Test {
     thread_ = std::move(*started);
     on_loop([&] {
       desk_ = std::make_unique<ConsoleDesk>(thread_->loop(), backlog_, std::chrono::milliseconds{50});
-      auto server = OperatorServer::create(thread_->loop(), path_,
+      auto server = OperatorServer::create(thread_->loop(), path_, ControlAccess{},
                                            [this](const OperatorCall& call, OperatorServer::Answer answer) { serve(call, answer); });
       ASSERT_TRUE(server) << server.error().text();
       server_ = std::move(*server);

@@ -60,6 +60,7 @@ class DoctorTest : public testing::Test {
     config_.replication = {.bind = "tcp://127.0.0.1:7001", .peer = peer_.endpoint()};
     config_.heartbeat = {.bind = "tcp://127.0.0.1:7002", .peer = peer_.endpoint()};
     config_.witness = witness_.endpoint();
+    config_.security.own = CurveSecretKey::generate();
   }
   ~DoctorTest() override { std::filesystem::remove_all(folder_); }
 

@@ -1,11 +1,14 @@
 // The operator's socket end to end, and the forms of a status.
+#include <array>
 #include <atomic>
+#include <grp.h>
 #include <thread>
 #include <unistd.h>
 
 #include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <zmq.hpp>
 
 #include "failover/daemon/operator_socket.h"
@@ -94,7 +97,7 @@ class OperatorSocketTest : public testing::Test {
     Result<void> outcome;
     loop_->loop().post_and_wait(
         [&] {
-          auto server = OperatorServer::create(loop_->loop(), path_, std::move(handler));
+          auto server = OperatorServer::create(loop_->loop(), path_, access_, std::move(handler));
           if (server)
             server_ = std::move(*server);
           else
@@ -105,6 +108,7 @@ class OperatorSocketTest : public testing::Test {
   }
 
   MonotonicClock clock_;
+  ControlAccess access_;
   std::filesystem::path path_;
   std::unique_ptr<LoopThread> loop_;
   std::unique_ptr<OperatorServer> server_;
@@ -162,11 +166,97 @@ TEST_F(OperatorSocketTest, ALivingDaemonsSocketIsNotTaken) {
   std::string refusal;
   (*other)->loop().post_and_wait(
       [&] {
-        const auto second = OperatorServer::create((*other)->loop(), path_, [](auto, auto) {});
+        const auto second = OperatorServer::create((*other)->loop(), path_, access_, [](auto, auto) {});
         if (!second) refusal = second.error().text();
       },
       kLong);
   EXPECT_THAT(refusal, HasSubstr("another understudyd answers there"));
+}
+
+#ifdef __SANITIZE_THREAD__
+constexpr bool kThreadsAfterFork = false;  // ThreadSanitizer ends a child that starts one
+#else
+constexpr bool kThreadsAfterFork = true;
+#endif
+
+// Asks as another user, in a process of its own; what it was told. Needs root.
+std::string asked_as(uid_t user, const std::filesystem::path& path, schema::OperatorRequest::Command command) {
+  std::array<int, 2> pipe{};
+  EXPECT_EQ(::pipe(pipe.data()), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string said = "as whom?";
+    if (::setgroups(0, nullptr) == 0 && ::setresgid(user, user, user) == 0 && ::setresuid(user, user, user) == 0) {
+      const auto asked = ask_daemon(path, command, std::chrono::seconds{20}, [&](schema::OperatorReply::Reader reply) {
+        said = std::string{reply.getOk() ? "ok: " : "no: "} + reply.getSentence().cStr() + "|" + reply.getStatus().getPair().cStr();
+      });
+      if (!asked) said = asked.error().text();
+    }
+    static_cast<void>(!::write(pipe[1], said.data(), said.size()));
+    ::_exit(0);
+  }
+  ::close(pipe[1]);
+  std::string said(512, '\0');
+  const auto got = ::read(pipe[0], said.data(), said.size());
+  ::close(pipe[0]);
+  ::waitpid(child, nullptr, 0);
+  said.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  return said;
+}
+
+TEST_F(OperatorSocketTest, UsersDoWhatTheirRoleAllows) {
+  if (::geteuid() != 0 || !kThreadsAfterFork) GTEST_SKIP() << "becomes other users: needs root, and threads after a fork";
+  using Command = schema::OperatorRequest::Command;
+  std::atomic<unsigned> served{0};
+  const auto handler = [&](const OperatorCall&, const OperatorServer::Answer& answer) {
+    ++served;
+    answer({.ok = true, .sentence = "done", .status = sample()});
+  };
+  // Users that every Debian has: daemon is 1, bin is 2, sys is 3.
+  access_ = ControlAccess::resolve({.operators = {"bin"}, .viewers = {"@daemon"}}).value();
+  ASSERT_TRUE(serve(handler));
+  EXPECT_EQ(asked_as(2, path_, Command::TAKEOVER), "ok: done|shop");
+  EXPECT_EQ(asked_as(1, path_, Command::STATUS), "ok: done|shop");
+  EXPECT_EQ(asked_as(1, path_, Command::EVENTS), "ok: done|shop");
+  EXPECT_EQ(served.load(), 3U);
+  for (const Command command :
+       {Command::TAKEOVER, Command::SWITCHOVER, Command::START, Command::CONSOLE, Command::BALLOON, Command::POWER_BUTTON, Command::FLIGHT})
+    EXPECT_THAT(asked_as(1, path_, command), HasSubstr("no: user 1 is a viewer of this daemon, and that is an operator's command"));
+  EXPECT_THAT(asked_as(3, path_, Command::STATUS), testing::StartsWith("no: user 3 may not use this daemon: ask root"));
+  EXPECT_EQ(served.load(), 3U);
+  ASSERT_TRUE(ask_daemon(path_, Command::STATUS, kLong, [](schema::OperatorReply::Reader reply) {
+    EXPECT_EQ(reply.getStatus().getControl().getRefused(), 8U);
+    EXPECT_THAT(reply.getStatus().getControl().getLastRefused().cStr(), HasSubstr("user 3"));
+  }));
+}
+
+TEST_F(OperatorSocketTest, WithoutRolesNobodyElseReachesIt) {
+  if (::geteuid() != 0 || !kThreadsAfterFork) GTEST_SKIP() << "becomes other users: needs root, and threads after a fork";
+  ASSERT_TRUE(serve([](const OperatorCall&, const OperatorServer::Answer& answer) { answer({.ok = true, .sentence = "", .status = {}}); }));
+  EXPECT_THAT(asked_as(2, path_, schema::OperatorRequest::Command::STATUS), HasSubstr("this user may not: ask as root"));
+}
+
+TEST(ControlAccess, NamesAreLookedUpAtTheStart) {
+  const auto unknown = ControlAccess::resolve({.operators = {"no-such-user"}, .viewers = {}});
+  ASSERT_FALSE(unknown);
+  EXPECT_THAT(unknown.error().text(), HasSubstr("this host knows no user of that name"));
+  const auto group = ControlAccess::resolve({.operators = {}, .viewers = {"@no-such-group"}});
+  ASSERT_FALSE(group);
+  EXPECT_THAT(group.error().text(), HasSubstr("this host knows no group of that name"));
+  const auto access = ControlAccess::resolve({.operators = {"bin"}, .viewers = {"@bin", "daemon"}});
+  ASSERT_TRUE(access);
+  EXPECT_EQ(access->role_of({.user = 0, .group = 0}), ControlRole::kOperator);
+  EXPECT_EQ(access->role_of({.user = 2, .group = 2}), ControlRole::kOperator);
+  EXPECT_EQ(access->role_of({.user = 1, .group = 1}), ControlRole::kViewer);
+  EXPECT_EQ(access->role_of({.user = 4242, .group = 2}), ControlRole::kViewer);
+  EXPECT_EQ(access->role_of({.user = 4242, .group = 4242}), ControlRole::kNobody);
+}
+
+TEST(ControlAccess, ZeroMqsWordForAPeerIsReadStrictly) {
+  EXPECT_EQ(parse_control_peer("localhost:1000:100:4711")->user, 1000U);
+  EXPECT_EQ(parse_control_peer(":1000:100:4711")->group, 100U);
+  for (const auto* const none : {"", "localhost", "10.0.0.1", "1000:100:4711", ":1000:100:", ":a:100:4711", ":-1:100:4711", ":1000:100:1 "})
+    EXPECT_FALSE(parse_control_peer(none)) << none;
 }
 
 TEST_F(OperatorSocketTest, WithoutADaemonTheErrorSaysSo) {
