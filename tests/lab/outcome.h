@@ -94,7 +94,7 @@ struct Outcome {
   std::optional<FoundVerdict> verdict;  // of the other host on the struck one
   std::string verdict_told;             // the same in the other host's status, soon after
   std::optional<Intrusion> intrusion;
-  std::string background;               // what else went wrong, a sentence; empty: nothing
+  std::string background;  // what else went wrong, a sentence; empty: nothing
 };
 
 // The node that runs the guest at the end; nullopt when none or both say so.

@@ -75,7 +75,7 @@ class CommandSent : public CommandLine {
     Result<void> outcome;
     loop_->loop().post_and_wait(
         [&] {
-          auto server = OperatorServer::create(loop_->loop(), path_, [this](const OperatorCall& call, OperatorServer::Answer answer) {
+          auto server = OperatorServer::create(loop_->loop(), path_, {}, [this](const OperatorCall& call, OperatorServer::Answer answer) {
             heard_ = std::make_unique<OperatorCall>(call);
             answer(answer_);
           });
