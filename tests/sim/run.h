@@ -126,6 +126,7 @@ class Run {
     run_for(kInFlight);
     end_orders();
     start_again();
+    if (oracle_.violated()) return;  // and a host may be down
     const bool alive = someone_may_run();
     lost_by_design_ = !alive;
     // A process that was stopped may wake up long after, and only then learn that its guest is over.
@@ -234,7 +235,7 @@ class Run {
         if (options_.scenario == Scenario::kChaos && random().chance(0.1)) victim.fail_next_restore(true);
         return;
       case 14:
-        if (random().chance(0.6)) return;
+        if (random().chance(0.2)) return;
         victim.power_off();
         // The narrow moment is before the epoch in which it ended is acknowledged: look for it.
         if (random().chance(0.8)) later(random().between(ms(0), ms(40)), [this, &victim] { fault(victim, random().below(6)); });
