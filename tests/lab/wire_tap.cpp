@@ -17,7 +17,8 @@ constexpr int kReceiveBufferBytes = 32 << 20;
 Result<UniqueFd> listen_on(const std::string& port) {
   const unsigned index = ::if_nametoindex(port.c_str());
   if (index == 0) return Error::from_errno("find the switch's port " + port + ", which exists only inside tests/lab/lab");
-  UniqueFd socket{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL))};
+  // Without a protocol until it is bound: it would hear every port meanwhile, and the other host's frames would be taken for this one's.
+  UniqueFd socket{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!socket) return Error::from_errno("open a packet socket for " + port);
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBufferBytes, sizeof kReceiveBufferBytes);
   const int on = 1;

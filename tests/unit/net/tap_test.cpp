@@ -39,7 +39,7 @@ class TapTest : public testing::Test {
   }
   // The host's side of the tap: what a bridge would see.
   static UniqueFd packet_socket(const std::string& name) {
-    UniqueFd fd{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL))};
+    UniqueFd fd{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};  // 0: nothing of other interfaces before it is bound
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
     address.sll_protocol = htons(ETH_P_ALL);
