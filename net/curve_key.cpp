@@ -1,6 +1,7 @@
 #include "net/curve_key.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <fcntl.h>
 #include <sodium.h>
@@ -76,7 +77,9 @@ CurveSecretKey CurveSecretKey::generate() {
   initialise();
   CurveKeyBytes secret{};
   CurveKeyBytes derived{};
-  US_CHECK(crypto_box_keypair(derived.data(), secret.data()) == 0);
+  do {
+    US_CHECK(crypto_box_keypair(derived.data(), secret.data()) == 0);
+  } while (std::isalnum(static_cast<unsigned char>(encode_z85(derived).front())) == 0);
   const CurveSecretKey key{secret};
   sodium_memzero(secret.data(), secret.size());
   return key;

@@ -33,6 +33,8 @@ class CurvePublicKey {
 // What a node proves itself by. Wiped from memory at its end.
 class CurveSecretKey {
  public:
+  // Its public key's text begins with a letter or a digit, since Z85 has signs that begin an option ('-'), a remark ('#') or, with --allow,
+  // a file's name ('@'): a command line would mistake it.
   static CurveSecretKey generate();
   explicit CurveSecretKey(const CurveKeyBytes& bytes) : bytes_{bytes} {}
   CurveSecretKey(const CurveSecretKey&) = default;

@@ -16,12 +16,12 @@ namespace {
 
 // One public key, or those of a file.
 Result<void> add_allowed(const std::string& word, std::vector<CurvePublicKey>& to) {
-  if (!word.starts_with('@')) {
-    const auto key = CurvePublicKey::parse(word);
-    if (!key) return Error{ErrorCode::kInvalid, fmt::format("--allow {}: expected a public key of 40 characters, or @FILE", word)};
+  if (const auto key = CurvePublicKey::parse(word)) {  // first: a key that was made elsewhere may begin with the sign
     to.push_back(*key);
     return {};
   }
+  if (!word.starts_with('@'))
+    return Error{ErrorCode::kInvalid, fmt::format("--allow {}: expected a public key of 40 characters, or @FILE", word)};
   const std::string path = word.substr(1);
   std::ifstream file{path};
   if (!file) return Error::from_errno("read --allow " + path);

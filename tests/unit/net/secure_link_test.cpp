@@ -1,4 +1,5 @@
 // Links with keys: who is let in, who is not, and what is told of it.
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -196,6 +197,13 @@ TEST(Doorkeeper, JudgesByDomainAndKey) {
   EXPECT_EQ(first->key, stranger);
   EXPECT_FALSE(door->take_refused());
   EXPECT_FALSE(Doorkeeper::start(context)) << "one a context";
+}
+
+TEST(CurveKey, NoCommandLineMistakesAPublicKeyForAnOptionOrAFile) {
+  for (int i = 0; i < 1000; ++i) {
+    const std::string text = CurveSecretKey::generate().public_key().text();
+    ASSERT_TRUE(std::isalnum(static_cast<unsigned char>(text.front())) != 0) << text;
+  }
 }
 
 TEST(CurveKey, TextIsReadBackAndNothingElseIs) {
