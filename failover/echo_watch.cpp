@@ -1,7 +1,6 @@
 #include "failover/echo_watch.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace understudy {
 
@@ -27,7 +26,7 @@ void EchoWatch::judge(ProbeReport& report, const std::string& target, Instant no
     report.health = Health::kDegraded;
     report.suspected = true;
     report.beyond = true;
-    report.text += ", but no answer from " + target + " for " + std::to_string(std::llround(to_ms(now - *waiting_at_))) + " ms";
+    report.text += ", but no answer from " + target + " for " + ms_text(now - *waiting_at_);
   } else if (heard_at_) {
     report.beyond = true;
     report.latency = waiting_at_ ? std::max(took_, now - *waiting_at_) : took_;

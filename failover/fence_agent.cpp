@@ -2,16 +2,15 @@
 
 #include <array>
 #include <cctype>
-#include <csignal>
 #include <cstring>
 #include <fcntl.h>
-#include <spawn.h>
 #include <unistd.h>
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "failover/child_process.h"
 #include "net/base/unique_fd.h"
 
 namespace understudy {
@@ -34,8 +33,6 @@ namespace {
 
 constexpr std::size_t kMaxWordsBytes = 200;
 constexpr int kStatusOff = 2;  // of `status`: the host is off
-
-std::string in_ms(Duration duration) { return std::to_string(static_cast<std::int64_t>(to_ms(duration))) + " ms"; }
 
 struct Pipe {
   UniqueFd read, write;
@@ -64,11 +61,13 @@ class Agent final : public FenceAgent {
     }
     done_ = std::move(done);
     deadline_ = loop_.call_at(loop_.clock().now() + config_.deadline, [this] {
-      finish(Error{ErrorCode::kTimeout, told() + "no answer within " + in_ms(config_.deadline)});
+      finish(Error{ErrorCode::kTimeout, told() + "no answer within " + ms_text(config_.deadline)});
     });
   }
 
  private:
+  static constexpr ChildGroup kGroup = ChildGroup::kOwn;
+
   std::string told() const { return "fence agent " + config_.command.front() + ", action " + name_of(action_) + ": "; }
 
   void later(Done done, Error error) {
@@ -88,28 +87,8 @@ class Agent final : public FenceAgent {
       return Error::from_errno("run the fence agent: fcntl");
     if (::write(in.write.get(), input.data(), input.size()) != static_cast<ssize_t>(input.size()))
       return Error::from_errno("run the fence agent: its options");
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, in.read.get(), STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, out.write.get(), STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, out.write.get(), STDERR_FILENO);
-    posix_spawnattr_t attributes;
-    ::posix_spawnattr_init(&attributes);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setpgroup(&attributes, 0);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-    std::vector<char*> arguments;
-    for (const std::string& argument : config_.command) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    const int error = ::posix_spawn(&pid_, arguments[0], &actions, &attributes, arguments.data(), environ);
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) {
-      pid_ = -1;
-      return Error::from_errno("run the fence agent " + config_.command.front(), error);
-    }
+    US_ASSIGN(pid_, start_child("run the fence agent " + config_.command.front(), config_.command,
+                                {.in = in.read.get(), .out = out.write.get(), .error = out.write.get()}, kGroup));
     output_ = std::move(out.read);
     ended_ = UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))};
     if (!ended_) return Error::from_errno("run the fence agent: pidfd_open");
@@ -164,11 +143,7 @@ class Agent final : public FenceAgent {
     if (ended_) loop_.unwatch(ended_.get());
     output_.reset();
     ended_.reset();
-    if (pid_ > 0 && !reaped_) {
-      ::kill(-pid_, SIGKILL);
-      // Never waits: one that is stuck is reaped by init once this daemon is gone.
-      for (int tries = 0; tries < 20 && ::waitpid(pid_, nullptr, WNOHANG) == 0; ++tries) ::usleep(1000);
-    }
+    if (pid_ > 0 && !reaped_) end_child(pid_, kGroup);
     pid_ = -1;
     reaped_ = false;
     line_ends_ = false;

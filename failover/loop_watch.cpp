@@ -1,11 +1,8 @@
 #include "failover/loop_watch.h"
 
-#include <cmath>
-
 namespace understudy {
 
 namespace {
-std::string whole_ms(Duration duration) { return std::to_string(std::llround(to_ms(duration))) + " ms"; }
 ProbeReport found_at(Instant now, ProbePath path, bool well, std::string text) {
   return {
       .path = path, .health = well ? Health::kHealthy : Health::kDegraded, .started_at = now, .completed_at = now, .text = std::move(text)};
@@ -22,7 +19,7 @@ void TimerWatch::note(Instant due, Instant now) {
 
 ProbeReport TimerWatch::look(Instant now) const {
   const bool late = late_ >= kLate && now - late_at_ <= kWindow;
-  return found_at(now, ProbePath::kScheduler, !late, late ? "timers are late by up to " + whole_ms(late_) : "timers are in time");
+  return found_at(now, ProbePath::kScheduler, !late, late ? "timers are late by up to " + ms_text(late_) : "timers are in time");
 }
 
 bool LoopWatch::ask(Instant now) {
@@ -34,7 +31,7 @@ bool LoopWatch::ask(Instant now) {
 ProbeReport LoopWatch::look(const std::string& name, Instant now) const {
   const bool slow = asked_at_ && now - *asked_at_ >= kSlowAfter;
   return found_at(now, ProbePath::kVmm, !slow,
-                  slow ? "the " + name + " loop has not answered for " + whole_ms(now - *asked_at_) : "the " + name + " loop answers");
+                  slow ? "the " + name + " loop has not answered for " + ms_text(now - *asked_at_) : "the " + name + " loop answers");
 }
 
 ProbeReport ReceiveWatch::look(std::uint64_t total, Instant now) {

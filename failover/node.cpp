@@ -375,7 +375,7 @@ std::vector<PathEvidence> Node::own_evidence() const {
 Verdict Node::verdict_on_self() const {
   const std::vector<PathEvidence> own = own_evidence();
   Observation observation{.evidence = own};
-  if (peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after) observation.other = peer_.last().evidence;
+  if (peer_heard()) observation.other = peer_.last().evidence;
   return judge(observation, limits());
 }
 
@@ -440,7 +440,7 @@ NodeStatus Node::status() const {
   status.fenced_by_order = orders_.fenced;
   status.wants_no_peer = runs_guest() ? wants_no_peer_ : peer_.known() && peer_.last().wants_no_peer;
   if (!peer_.known()) return status;
-  status.peer_heard = status.peer_silence <= config_.takeover_after;
+  status.peer_heard = peer_heard();
   status.peer_role = peer_.last().role;
   status.peer_image_whole = peer_.last().image_whole;
   status.peer_incarnation = peer_.incarnation();

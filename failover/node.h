@@ -199,6 +199,9 @@ class Node {
   void fence(std::string why, bool may_rejoin = true);
   void answer(CommandId id, bool ok, std::string sentence);
   std::vector<PathEvidence> own_evidence() const;
+  // A sign of life within takeover_after.
+  bool peer_heard() const { return peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after; }
+  bool peer_holds() const { return peer_heard() && (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo); }
   Verdict verdict_on_self() const;
   Verdict verdict_on_peer() const;
   VerdictLimits limits() const {

@@ -44,10 +44,9 @@ void Node::peer_is_fenced(const std::string& how) {
 void Node::evaluate_fencing() {
   if (!applying_ || !waits_for_fencing() || fencing_for_ != applying_->term) return;
   // Its own fresh word is as good: it has learnt of the new term, or another process lives in its place.
-  const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;
   const bool gone = peer_.incarnation() != image_source_ && image_source_ != Incarnation{};
   const bool knows = peer_.last().term >= applying_->term;
-  if (heard && (peer_.last().role == Role::kFenced || (peer_.last().role == Role::kSecondary && (gone || knows))))
+  if (peer_heard() && (peer_.last().role == Role::kFenced || (peer_.last().role == Role::kSecondary && (gone || knows))))
     return peer_is_fenced("it says that it is " + std::string{name_of(peer_.last().role)});
   if (now_ < fence_again_at_) return;
   fence_again_at_ = Instant::max();

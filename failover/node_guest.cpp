@@ -109,9 +109,7 @@ void Node::command_start(CommandId id) {
   if (!image_whole_) return refuse("this node holds no whole image of the guest");
   if (config_.manual) return refuse("this pair has no arbiter that knows whether the other node runs; start the guest there");
   if (ended_.empty()) return refuse("the guest is not over; `understudy takeover` takes it over");
-  const bool holder_lives = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after &&
-                            (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo);
-  if (holder_lives) return refuse("the other node holds the guest: start it there");
+  if (peer_holds()) return refuse("the other node holds the guest: start it there");
   command_ = PendingCommand{id, now_ + config_.handover_deadline, true};
   begin_candidacy(Goal::kTakeover, "an operator starts the guest again");
 }

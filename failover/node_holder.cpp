@@ -8,7 +8,7 @@ void Node::evaluate_starting() {
   if (applying_ || goal_ == Goal::kBootstrap) return;
   if (no_record_) {
     if (!config_.starts_as_primary) return become_secondary("a new pair: waits for the primary");
-    const bool peer_is_new = peer_.known() && !peer_.last().has_history && now_ - peer_.alive_at() <= config_.takeover_after;
+    const bool peer_is_new = peer_heard() && !peer_.last().has_history;
     if (has_history_) {
       why_ = "the arbiter has no record, but this node has acted in term " + std::to_string(stored_term_.raw()) +
              ": seed the arbiter above the terms of both nodes (understudyd arbiter seed --help)";

@@ -94,9 +94,7 @@ std::string Node::reason_not_to_fence() const {
     return "the guest runs here alone, and nobody could go on with it: `understudy protect` first, or let it power off (`understudy "
            "power-button`) and stop the daemon";
   if (role_ == Role::kSecondary && image_whole_) {
-    const bool holder_well = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after &&
-                             (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo) &&
-                             verdict_on_peer().condition != Condition::kFailed;
+    const bool holder_well = peer_holds() && verdict_on_peer().condition != Condition::kFailed;
     if (!holder_well) return "the other node is not well, and this one holds the guest's image: `understudy takeover` here first";
   }
   return "";
@@ -153,8 +151,7 @@ void Node::evaluate_fence() {
 bool Node::may_ask_alone() const {
   if (!config_.manual || operator_granted()) return true;
   if (peer_lost_its_image()) return true;
-  const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;
-  return heard && (peer_.last().role == Role::kFenced || (wants_no_peer_ && peer_.last().promise <= term_));
+  return peer_heard() && (peer_.last().role == Role::kFenced || (wants_no_peer_ && peer_.last().promise <= term_));
 }
 
 void Node::command_grant(CommandId id) {
@@ -165,8 +162,7 @@ void Node::command_grant(CommandId id) {
   }
   if (!config_.manual) return refuse("this pair has an arbiter, which grants");
   if (ordering_ || command_) return refuse("another order is under way");
-  const bool heard = peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after;
-  if (heard && (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo))
+  if (peer_holds())
     return refuse(
         "the other node lives and holds the guest: `understudy switchover` there moves it; if its host is sick, power it off first");
   if (role_ == Role::kSecondary) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -56,7 +55,6 @@ bool read_what_is_there(int fd, LastLine& line) {
 
 ProbeReport judge_command(const std::string& name, ProbePath path, const CommandOutcome& outcome, Duration deadline) {
   ProbeReport report{.path = path, .health = Health::kDegraded, .text = name + ": "};
-  const auto in_ms = std::to_string(std::llround(to_ms(deadline))) + " ms";
   using enum CommandOutcome::End;
   switch (outcome.end) {
     case kExited:
@@ -70,11 +68,11 @@ ProbeReport judge_command(const std::string& name, ProbePath path, const Command
       break;
     case kKilled:
       report.suspected = true;
-      report.text += "not done within " + in_ms + ", and killed";
+      report.text += "not done within " + ms_text(deadline) + ", and killed";
       break;
     case kStuck:
       report.suspected = true;
-      report.text += "not done within " + in_ms + ", and stuck in the kernel";
+      report.text += "not done within " + ms_text(deadline) + ", and stuck in the kernel";
       break;
     case kNotStarted:
       report.suspected = true;

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <poll.h>
 #include <sstream>
@@ -19,6 +18,8 @@
 #include <netinet/if_ether.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#include "failover/proc_file.h"
 
 namespace understudy {
 
@@ -36,11 +37,6 @@ constexpr sock_filter kOnlyArpReplies[] = {
     BPF_STMT(BPF_RET | BPF_K, 0xFFFF),
     BPF_STMT(BPF_RET | BPF_K, 0),
 };
-
-std::string read_whole(const char* path) {
-  std::ifstream file{path};
-  return {std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
-}
 
 }  // namespace
 
@@ -78,7 +74,7 @@ void EchoProbe::learn_target() {
   const auto master = std::filesystem::read_symlink("/sys/class/net/" + nic_ + "/master", none);
   if (!none) interfaces.push_back(master.filename());
   // One that was learnt stays, though its route may go with the NIC: its silence is then what is to be told.
-  if (const auto gateway = gateway_in(read_whole("/proc/net/route"), interfaces)) targets_ = {*gateway};
+  if (const auto gateway = gateway_in(read_proc_file("/proc/net/route"), interfaces)) targets_ = {*gateway};
 }
 
 // A socket for the interface as it is now: it may have been taken away and come back under the same name.

@@ -2,13 +2,11 @@
 
 #include <cstring>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <unistd.h>
 
 #include <sys/epoll.h>
-#include <sys/wait.h>
 
+#include "failover/child_process.h"
 #include "failover/probe_wire.h"
 #include "net/base/log.h"
 #include "net/base/unique_fd.h"
@@ -34,27 +32,13 @@ class Watched final : public ProbeProcess {
     pipe_ = UniqueFd{ends[0]};
     const UniqueFd child_end{ends[1]};
     if (::fcntl(pipe_.get(), F_SETFL, O_NONBLOCK) < 0) return Error::from_errno("start a probe: fcntl");
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, child_end.get(), STDOUT_FILENO);
-    std::vector<char*> arguments;
-    for (const auto& argument : config_.command) arguments.push_back(const_cast<char*>(argument.c_str()));
-    arguments.push_back(nullptr);
-    // Signals as a program expects them, not as the daemon's threads have them.
-    posix_spawnattr_t attributes;
-    ::posix_spawnattr_init(&attributes);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::posix_spawnattr_setsigmask(&attributes, &none);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    const int error = ::posix_spawn(&pid_, arguments[0], &actions, &attributes, arguments.data(), environ);
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) {
-      pid_ = -1;
+    auto started =
+        start_child("start the probe of the " + std::string{name_of(config_.path)}, config_.command, {.out = child_end.get()}, kGroup);
+    if (!started) {
       pipe_.reset();
-      return Error::from_errno("start the probe of the " + std::string{name_of(config_.path)}, error);
+      return std::move(started.error());
     }
+    pid_ = *started;
     received_ = 0;
     return loop_.watch(pipe_.get(), EPOLLIN, [this](std::uint32_t) { drain(); });
   }
@@ -76,6 +60,8 @@ class Watched final : public ProbeProcess {
   }
 
  private:
+  static constexpr ChildGroup kGroup = ChildGroup::kOurs;
+
   void drain() {
     while (true) {
       const ssize_t count = ::read(pipe_.get(), record_.data() + received_, record_.size() - received_);
@@ -109,11 +95,7 @@ class Watched final : public ProbeProcess {
   void end_process() {
     if (pipe_) loop_.unwatch(pipe_.get());
     pipe_.reset();
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      // Never waits: one that is stuck is reaped by init once this daemon is gone.
-      for (int tries = 0; tries < 20 && ::waitpid(pid_, nullptr, WNOHANG) == 0; ++tries) ::usleep(1000);
-    }
+    if (pid_ > 0) end_child(pid_, kGroup);
     pid_ = -1;
   }
 

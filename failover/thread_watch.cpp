@@ -2,22 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 
+#include "failover/proc_file.h"
+
 namespace understudy {
-
-namespace {
-
-std::string content_of(const std::filesystem::path& path) {
-  std::ifstream file{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
-}
-
-}  // namespace
 
 std::optional<ThreadReading> parse_thread(pid_t id, std::string_view stat, std::string_view schedstat) {
   // "ID (NAME) STATE ...": a name may hold anything, parentheses as well.
@@ -34,13 +24,13 @@ std::vector<ThreadReading> read_threads(const std::vector<std::string>& prefixes
   std::vector<ThreadReading> found;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/task", error}) {
-    const std::string name = content_of(entry.path() / "comm");
+    const std::string name = read_proc_file(entry.path() / "comm");
     if (std::ranges::none_of(prefixes, [&name](const std::string& prefix) { return name.starts_with(prefix); })) continue;
     pid_t id = 0;
     const std::string number = entry.path().filename();
     std::from_chars(number.data(), number.data() + number.size(), id);
     // One that ended meanwhile reads as nothing.
-    if (auto reading = parse_thread(id, content_of(entry.path() / "stat"), content_of(entry.path() / "schedstat")))
+    if (auto reading = parse_thread(id, read_proc_file(entry.path() / "stat"), read_proc_file(entry.path() / "schedstat")))
       found.push_back(std::move(*reading));
   }
   return found;
@@ -54,9 +44,7 @@ ProbeReport ThreadWatch::look(const std::vector<ThreadReading>& threads, const s
     const bool same = before != seen_.end() && before->second.run_ns == thread.run_ns && before->second.state == thread.state;
     const Seen& one = seen[thread.id] = {thread.run_ns, thread.state, same ? before->second.since : now};
     const Duration still = now - one.since;
-    const auto tell = [&](const char* what) {
-      report.text = thread.name + " " + what + " for " + std::to_string(std::llround(to_ms(still))) + " ms";
-    };
+    const auto tell = [&](const char* what) { report.text = thread.name + " " + what + " for " + ms_text(still); };
     if (thread.state == 'D' && still >= limits_.stuck_after && !report.suspected) {
       report.health = Health::kDegraded;
       report.suspected = true;

@@ -1,11 +1,7 @@
 #include "failover/verdict.h"
 
-#include <cmath>
-
 namespace understudy {
 namespace {
-
-std::string in_ms(Duration duration) { return std::to_string(std::llround(to_ms(duration))) + " ms"; }
 
 std::string describe(const PathEvidence& path, const char* condition) {
   std::string text = std::string{name_of(path.path)} + " " + condition;
@@ -48,7 +44,7 @@ bool counts_as_failed(const PathEvidence& path, std::optional<std::span<const Pa
 
 Verdict judge(const Observation& observation, const VerdictLimits& limits) {
   if (observation.since_sign_of_life > limits.silent_after)
-    return {Condition::kSilent, std::nullopt, "silent for " + in_ms(observation.since_sign_of_life)};
+    return {Condition::kSilent, std::nullopt, "silent for " + ms_text(observation.since_sign_of_life)};
   Verdict verdict;
   const auto name = [&verdict](Condition condition, const PathEvidence& path, const std::string& text) {
     if (!verdict.path) verdict = {condition, path.path, ""};
@@ -59,11 +55,11 @@ Verdict judge(const Observation& observation, const VerdictLimits& limits) {
     name(Condition::kFailed, path,
          path.health == Health::kFailed || path.suspected
              ? describe(path, "failed")
-             : std::string{name_of(path.path)} + " failed: its probe has not answered for " + in_ms(path.age));
+             : std::string{name_of(path.path)} + " failed: its probe has not answered for " + ms_text(path.age));
   }
   if (verdict.path) return verdict;
   if (observation.since_progress && *observation.since_progress > limits.stalled_after)
-    return {Condition::kStalled, std::nullopt, "alive, but no epoch committed for " + in_ms(*observation.since_progress)};
+    return {Condition::kStalled, std::nullopt, "alive, but no epoch committed for " + ms_text(*observation.since_progress)};
   for (const auto& paths : {observation.evidence, observation.seen})
     for (const PathEvidence& path : paths)
       if (path.health == Health::kDegraded) name(Condition::kDegraded, path, describe(path, path.suspected ? "suspected" : "degraded"));

@@ -19,6 +19,7 @@
 #include "failover/daemon/bootable.h"
 #include "failover/daemon/json.h"
 #include "failover/daemon/operator.capnp.h"
+#include "failover/daemon/tcp_address.h"
 #include "failover/probe_nic.h"
 #include "failover/probe_storage.h"
 #include "net/base/unique_fd.h"
@@ -54,21 +55,6 @@ std::uint64_t memory_available(const std::filesystem::path& proc) {
     std::getline(file, unit);
   }
   return 0;
-}
-
-struct TcpAddress {
-  std::string host;
-  std::string port;
-};
-
-// "tcp://10.0.0.1:7001"; nullopt for another transport, which is not of the network.
-std::optional<TcpAddress> tcp_address(std::string_view endpoint) {
-  constexpr std::string_view kTcp = "tcp://";
-  if (!endpoint.starts_with(kTcp)) return std::nullopt;
-  endpoint.remove_prefix(kTcp.size());
-  const auto colon = endpoint.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  return TcpAddress{std::string{endpoint.substr(0, colon)}, std::string{endpoint.substr(colon + 1)}};
 }
 
 // Opens a socket for the address; nullopt with the reason.

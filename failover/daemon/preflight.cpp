@@ -1,7 +1,6 @@
 #include "failover/daemon/preflight.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -95,13 +94,12 @@ class Judge {
       return;
     }
     if (!node_.peer_heard)
-      return add(Grade::kBad, fmt::format("{} is silent for {} ms", peer(), std::llround(to_ms(node_.peer_silence))),
+      return add(Grade::kBad, fmt::format("{} is silent for {}", peer(), ms_text(node_.peer_silence)),
                  "look at the other host and the heartbeat link");
     say_what_is_lost();
     add(Grade::kGood, peer() + " is eligible by this node's record");
     if (node_.is_protected && node_.peer_image_whole)
-      add(Grade::kGood,
-          fmt::format("{} holds the guest's image, and acked an epoch {} ms ago", peer(), std::llround(to_ms(node_.since_commit))));
+      add(Grade::kGood, fmt::format("{} holds the guest's image, and acked an epoch {} ago", peer(), ms_text(node_.since_commit)));
     else
       add(Grade::kBad, peer() + " does not hold a whole image in a session of now: " + node_.why,
           "wait for `protected`, or see `why` in the status");
@@ -118,8 +116,8 @@ class Judge {
       return add(Grade::kBad, "the guest is over, and is not taken over: " + node_.ended, "`understudy start` starts it again");
     say_what_is_lost();
     if (node_.image_whole)
-      add(Grade::kGood, fmt::format("the image is whole, at epoch {} of term {}, {} ms old", node_.committed.epoch.raw(),
-                                    node_.committed.term.raw(), std::llround(to_ms(node_.since_commit))));
+      add(Grade::kGood, fmt::format("the image is whole, at epoch {} of term {}, {} old", node_.committed.epoch.raw(),
+                                    node_.committed.term.raw(), ms_text(node_.since_commit)));
     else
       add(Grade::kBad, "this node holds no whole image of the guest: " + node_.why, "wait for `protected` on the other node");
     if (facts_.arbiter_answered && eligible(node_.self))

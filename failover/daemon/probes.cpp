@@ -2,19 +2,19 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
+#include "failover/daemon/tcp_address.h"
 #include "failover/host_watch.h"
 #include "failover/kernel_log.h"
 #include "failover/probe_command.h"
 #include "failover/probe_nic.h"
 #include "failover/probe_storage.h"
 #include "failover/probe_wire.h"
+#include "failover/proc_file.h"
 
 namespace understudy {
 
@@ -22,16 +22,6 @@ namespace {
 
 constexpr const char* kThisProgram = "/proc/self/exe";
 constexpr Duration kReopenEvery = std::chrono::seconds{1};
-
-// Of "tcp://10.0.0.2:7001" and "tcp://[fe80::2]:7001". Empty: another kind of endpoint, or no address.
-std::string host_of(std::string endpoint) {
-  constexpr std::string_view kTcp = "tcp://";
-  if (!endpoint.starts_with(kTcp)) return "";
-  endpoint.erase(0, kTcp.size());
-  endpoint.erase(std::min(endpoint.rfind(':'), endpoint.size()));
-  if (endpoint.starts_with('[') && endpoint.ends_with(']')) endpoint = endpoint.substr(1, endpoint.size() - 2);
-  return endpoint;
-}
 
 // Disks by folder: one canary stands for all that lies in it.
 struct DiskFolder {
@@ -91,7 +81,7 @@ std::vector<Probes::Process> Probes::processes_of(const DaemonConfig& config) {
     add(ProbeKind::kStorage, ProbePath::kStorage, "disks in " + path.string(), std::move(storage));
   }
 
-  const std::string peer = host_of(config.replication.peer);
+  const std::string peer = tcp_address(config.replication.peer).value_or(TcpAddress{}).host;
   if (!probes.replication_nic.empty() || !peer.empty())
     add(ProbeKind::kReplicationNic, ProbePath::kReplicationNic, probes.replication_nic.empty() ? "way to " + peer : probes.replication_nic,
         {"probe-replication-nic", probes.replication_nic, peer});
@@ -195,8 +185,7 @@ int run_host_probe(const std::string& memory_pressure, double limit_percent) {
   const MonotonicClock clock;
   ClockWatch clocks;
   return run_probe(traits_of(ProbeKind::kMemory).period, STDOUT_FILENO, [&]() -> std::vector<ProbeReport> {
-    std::ifstream file{memory_pressure};
-    const std::string text{std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
+    const std::string text = read_proc_file(memory_pressure);
     // Both clocks at one moment: read again when this process was held up between the two.
     Instant now = clock.now();
     std::int64_t realtime = realtime_ns();

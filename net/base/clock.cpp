@@ -1,5 +1,6 @@
 #include "net/base/clock.h"
 
+#include <cmath>
 #include <ctime>
 
 namespace understudy {
@@ -15,5 +16,7 @@ std::int64_t read_ns(clockid_t id) {
 Instant MonotonicClock::now() const { return Instant{Duration{read_ns(CLOCK_MONOTONIC)}}; }
 
 std::int64_t realtime_ns() { return read_ns(CLOCK_REALTIME); }
+
+std::string ms_text(Duration duration) { return std::to_string(std::llround(to_ms(duration))) + " ms"; }
 
 }  // namespace understudy

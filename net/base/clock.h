@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 namespace understudy {
 
@@ -46,5 +47,7 @@ std::int64_t realtime_ns();
 
 constexpr std::int64_t to_ns(Instant instant) { return instant.time_since_epoch().count(); }
 constexpr double to_ms(Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+// "34 ms", rounded: for a person.
+std::string ms_text(Duration duration);
 
 }  // namespace understudy
