@@ -158,14 +158,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     default: {
       auto bytes = good_input(decoder);
-      while (!input.done()) {
-        const auto at = input.take<std::uint16_t>();
-        if (at % 16 == 15) {
-          bytes.resize(at / 16 % (bytes.size() + 16));
-        } else if (!bytes.empty()) {
-          bytes[at / 16 % bytes.size()] ^= static_cast<std::byte>(input.byte());
-        }
-      }
+      while (!input.done()) edit_once(bytes, input);
       check_decoder(decoder, bytes, shift);
     }
   }

@@ -28,13 +28,7 @@ constexpr std::size_t kDiskBytes = 4096;
 const std::vector<std::uint64_t> kDisks{kDiskBytes};
 
 void edit(Bytes& bytes, InputReader& input) {
-  for (unsigned edits = input.byte() % 4 + 1; edits > 0 && !bytes.empty(); --edits) {
-    const auto at = input.take<std::uint16_t>();
-    if (at % 16 == 15)
-      bytes.resize(at / 16 % (bytes.size() + 16));
-    else
-      bytes[at / 16 % bytes.size()] ^= static_cast<std::byte>(input.byte());
-  }
+  for (unsigned edits = input.byte() % 4 + 1; edits > 0 && !bytes.empty(); --edits) edit_once(bytes, input);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- decoders

@@ -58,14 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (choice == 3) bytes = encode_pair_message(commitment_to(kReveal));
   const auto text = std::as_bytes(std::span{choice == 4 ? file : key_text});
   if (choice >= 4) bytes.assign(text.begin(), text.end());
-  while (!input.done()) {
-    const auto at = input.take<std::uint16_t>();
-    if (at % 16 == 15) {
-      bytes.resize(at / 16 % (bytes.size() + 16));
-    } else if (!bytes.empty()) {
-      bytes[at / 16 % bytes.size()] ^= static_cast<std::byte>(input.byte());
-    }
-  }
+  while (!input.done()) edit_once(bytes, input);
   choice < 4 ? check_message(bytes) : check_key_file(text_of(bytes));
   return 0;
 }

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 namespace understudy {
 
@@ -26,5 +28,14 @@ class InputReader {
  private:
   std::span<const std::uint8_t> left_;
 };
+
+// One edit of `bytes`, as the input says: one of them changes, or their number.
+inline void edit_once(std::vector<std::byte>& bytes, InputReader& input) {
+  const auto at = input.take<std::uint16_t>();
+  if (at % 16 == 15)
+    bytes.resize(at / 16 % (bytes.size() + 16));
+  else if (!bytes.empty())
+    bytes[at / 16 % bytes.size()] ^= static_cast<std::byte>(input.byte());
+}
 
 }  // namespace understudy
