@@ -358,23 +358,25 @@ void Node::beat() {
   emit(action::SendHeartbeat{std::move(beat)});
 }
 
-std::vector<PathEvidence> Node::own_evidence() const {
-  std::vector<PathEvidence> evidence;
+const std::vector<PathEvidence>& Node::own_evidence() const {
+  own_.resize(config_.probes.size() + (broken_ ? 1 : 0));
+  auto evidence = own_.begin();
   for (const ProbePath path : config_.probes) {
     const auto& latest = probed_[static_cast<std::size_t>(path)];
-    if (latest) {
-      evidence.push_back({path, latest->health, now_ - latest->completed_at, latest->text, latest->suspected, latest->beyond});
-    } else {
-      evidence.push_back({path, Health::kUnknown, now_ - started_at_, ""});
-    }
+    evidence->path = path;
+    evidence->health = latest ? latest->health : Health::kUnknown;
+    evidence->age = now_ - (latest ? latest->completed_at : started_at_);
+    evidence->text = latest ? latest->text : std::string{};
+    evidence->suspected = latest && latest->suspected;
+    evidence->beyond = latest && latest->beyond;
+    ++evidence;
   }
-  if (broken_) evidence.push_back({ProbePath::kMachine, Health::kFailed, Duration{}, *broken_});
-  return evidence;
+  if (broken_) *evidence = {ProbePath::kMachine, Health::kFailed, Duration{}, *broken_};
+  return own_;
 }
 
 Verdict Node::verdict_on_self() const {
-  const std::vector<PathEvidence> own = own_evidence();
-  Observation observation{.evidence = own};
+  Observation observation{.evidence = own_evidence()};
   if (peer_heard()) observation.other = peer_.last().evidence;
   return judge(observation, limits());
 }
@@ -385,7 +387,7 @@ Verdict Node::verdict_on_peer() const {
     observation.since_progress = now_ - progress_at_;
   // With the ages it was sent with: a heartbeat that does not come is silence, not a failed path.
   if (peer_.known()) observation.evidence = peer_.last().evidence;
-  const std::vector<PathEvidence> own = own_evidence();
+  const std::vector<PathEvidence>& own = own_evidence();
   observation.other = own;
   // What arrives damaged left that host, or passed what lies between: either way it is told of the peer as well.
   std::vector<PathEvidence> seen;
@@ -408,17 +410,23 @@ void Node::note(Severity severity, std::string event, std::vector<std::pair<std:
 
 void Node::mark(action::Milestone milestone, std::string text) { emit(action::Timeline{milestone, now_, std::move(text)}); }
 
+NodeStanding Node::standing() const {
+  return {.role = role_,
+          .term = term_,
+          .guest_runs = guest_ == Guest::kRunning,
+          .is_protected = role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() &&
+                          (guest_ == Guest::kRunning || (guest_ == Guest::kStopped && !broken_)),
+          .image_whole = image_whole_,
+          .end_settled = runs_guest() ? end_settled_ : !ended_.empty(),
+          .kept_out = !orders_.fenced.empty()};
+}
+
 NodeStatus Node::status() const {
   NodeStatus status;
-  status.role = role_;
+  static_cast<NodeStanding&>(status) = standing();
   status.self = self_;
-  status.term = term_;
   status.promise = promise_;
   status.record = record_;
-  status.guest_runs = guest_ == Guest::kRunning;
-  status.is_protected = role_ == Role::kPrimary && session_.up && session_.whole && session_.peer == eligible_peer() &&
-                        (guest_ == Guest::kRunning || (guest_ == Guest::kStopped && !broken_));
-  status.image_whole = image_whole_;
   status.eligible = role_ == Role::kSecondary && image_whole_ &&
                     ((record_ && record_->term >= term_ && eligible_by(*record_)) ||
                      (peer_.known() && peer_.last().term >= term_ && peer_.last().eligible_peer == self_.incarnation));
@@ -426,7 +434,6 @@ NodeStatus Node::status() const {
   status.holds_output = runs_guest() && (confirmation_ || fenced_itself() || (gate_.mode == GateMode::kPair && !session_.up));
   status.arbiter_answers = !unanswered_since_ || now_ - *unanswered_since_ < 3 * config_.arbiter_retry;
   status.ended = ended_;
-  status.end_settled = runs_guest() ? end_settled_ : !ended_.empty();
   status.guest_note = runs_guest() ? told_of_guest() : peer_.known() ? peer_.last().guest : "";
   status.why = why_;
   status.committed = committed_;

@@ -66,25 +66,30 @@ struct NodeConfig {
   std::optional<Duration> rejoin_after;               // a fenced node starts over so long after; nullopt: an operator restarts it
 };
 
-// Everything an operator asks of a node's decisions. The daemon adds numbers of session, gate and machine.
-struct NodeStatus {
+// Where a node stands: what is there without judging or telling anything.
+struct NodeStanding {
   Role role = Role::kStarting;
-  NodeIncarnation self;
   Term term;
+  bool guest_runs = false;
+  bool is_protected = false;  // primary: the peer is eligible, its session is up and its image whole
+  bool image_whole = false;   // secondary
+  bool end_settled = false;   // the guest ended by itself, and nobody can revive it any more, whatever fails
+  bool kept_out = false;      // an operator fenced it
+};
+
+// Everything an operator asks of a node's decisions. The daemon adds numbers of session, gate and machine.
+struct NodeStatus : NodeStanding {
+  NodeIncarnation self;
   Term promise;
   std::optional<ArbiterRecord> record;  // as last seen
-  bool guest_runs = false;
-  bool is_protected = false;    // primary: the peer is eligible, its session is up and its image whole
-  bool image_whole = false;     // secondary
-  bool eligible = false;        // secondary: may be granted the next term, as far as this node knows
-  bool holds_output = false;    // primary or solo: output waits for more than its epoch's commit
-  bool arbiter_answers = true;  // the latest request was answered
-  std::string ended;            // not empty: how the guest ended by itself, and what is to be done to start it again
-  bool end_settled = false;     // and nobody can revive it any more, whatever fails
-  std::string guest_note;       // what else there is to tell of the guest, here or at the peer
-  std::string unfit;            // not empty: why this node fenced itself, and its watchdog is not to be petted
-  std::string why;              // one sentence: the reason for the role, or what the node waits for
-  Hold hold;                    // as far as this node knows
+  bool eligible = false;                // secondary: may be granted the next term, as far as this node knows
+  bool holds_output = false;            // primary or solo: output waits for more than its epoch's commit
+  bool arbiter_answers = true;          // the latest request was answered
+  std::string ended;                    // not empty: how the guest ended by itself, and what is to be done to start it again
+  std::string guest_note;               // what else there is to tell of the guest, here or at the peer
+  std::string unfit;                    // not empty: why this node fenced itself, and its watchdog is not to be petted
+  std::string why;                      // one sentence: the reason for the role, or what the node waits for
+  Hold hold;                            // as far as this node knows
   std::optional<Duration> hold_ends_in;
   bool peer_knows_hold = false;  // it says the same
   bool wants_no_peer = false;    // the holder runs alone by an operator's order, here or at the peer
@@ -110,7 +115,8 @@ class Node {
   // Takes one fact; returns what is to be done, in order. `now` never goes back. The first input is Started.
   std::vector<Action> step(Instant now, const Input& input);
 
-  // As of the latest step.
+  // Both as of the latest step.
+  NodeStanding standing() const;
   NodeStatus status() const;
   const NodeConfig& config() const { return config_; }
 
@@ -198,7 +204,8 @@ class Node {
   void become_secondary(std::string why, bool keep_image = false);
   void fence(std::string why, bool may_rejoin = true);
   void answer(CommandId id, bool ok, std::string sentence);
-  std::vector<PathEvidence> own_evidence() const;
+  // Good until the next call: in the same memory each time, since each step asks for it again and again.
+  const std::vector<PathEvidence>& own_evidence() const;
   // A sign of life within takeover_after.
   bool peer_heard() const { return peer_.known() && now_ - peer_.alive_at() <= config_.takeover_after; }
   bool peer_holds() const { return peer_heard() && (peer_.last().role == Role::kPrimary || peer_.last().role == Role::kSolo); }
@@ -355,6 +362,7 @@ class Node {
   Instant next_heartbeat_at_;
   bool beat_now_ = false;
   std::array<std::optional<ProbeReport>, kProbePathCount> probed_;
+  mutable std::vector<PathEvidence> own_;  // made of these, by own_evidence()
   Instant started_at_;
   Instant acked_at_;                       // primary: latest ack
   Instant progress_at_;                    // secondary: latest committed epoch

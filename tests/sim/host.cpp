@@ -134,8 +134,8 @@ void Host::feed(Input input) {
   for (const Action& action : actions)
     if (process == process_) act(action);
   if (process != process_) return;
-  const NodeStatus now = node_->status();
-  gave_image_up_ |= now.role == Role::kFenced && !now.fenced_by_order.empty();
+  const NodeStanding now = node_->standing();
+  gave_image_up_ |= now.role == Role::kFenced && now.kept_out;
   if (now.end_settled && (now.role == Role::kPrimary || now.role == Role::kSolo)) oracle_.end_settled(self(), now.term);
 }
 

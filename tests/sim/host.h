@@ -53,6 +53,7 @@ class Host {
     if (guest_) guest_->fail_next_restore(fails);
   }
 
+  NodeStanding standing() const { return node_->standing(); }
   NodeStatus status() const { return node_->status(); }
   NodeIncarnation self() const { return {id_, incarnation_}; }
   bool guest_exists() const { return guest_->guest_exists(); }

@@ -4,7 +4,7 @@
 namespace understudy::sim {
 namespace {
 
-bool holds(const NodeStatus& status) { return status.role == Role::kPrimary || status.role == Role::kSolo; }
+bool holds(const NodeStanding& node) { return node.role == Role::kPrimary || node.role == Role::kSolo; }
 
 }  // namespace
 
@@ -21,15 +21,15 @@ void Run::manual() {
   run_for(kSettle);
   if (oracle_.violated()) return;
   report();
-  const auto serves = [](const Host& one) { return holds(one.status()) && one.guest_exists(); };
+  const auto serves = [](const Host& one) { return holds(one.standing()) && one.guest_exists(); };
   lost_by_design_ = !serves(a_) && !serves(b_);
   if (lost_by_design_ && (may_take_over(a_, b_) || may_take_over(b_, a_)))
     oracle_.violate("progress", "all faults ended, an image may run, and nobody runs it; " + a_.describe() + "; " + b_.describe());
   if (lost_by_design_) return;
   if (!oracle_.last_delivery() || engine_.now() - *oracle_.last_delivery() > ms(1000))
     oracle_.violate("progress", "all faults ended, a guest runs, and nothing is delivered; " + a_.describe() + "; " + b_.describe());
-  const auto fenced = [](const Host& one) { return one.status().role == Role::kFenced; };
-  if (!fenced(a_) && !fenced(b_) && !a_.status().is_protected && !b_.status().is_protected)
+  const auto fenced = [](const Host& one) { return one.standing().role == Role::kFenced; };
+  if (!fenced(a_) && !fenced(b_) && !a_.standing().is_protected && !b_.standing().is_protected)
     oracle_.violate("protection",
                     "all faults ended, both nodes live, and the pair is not protected; " + a_.describe() + "; " + b_.describe());
   for (Host* one : {&a_, &b_})
@@ -38,9 +38,9 @@ void Run::manual() {
 
 // The other host does not run the guest (one that is off never will), and has not run it alone: its own record says so.
 bool Run::may_take_over(const Host& one, const Host& other) const {
-  if (!one.up() || one.frozen() || one.status().role != Role::kSecondary || !one.status().image_whole || !one.status().ended.empty())
+  if (!one.up() || one.frozen() || one.standing().role != Role::kSecondary || !one.standing().image_whole || !one.status().ended.empty())
     return false;
-  if (other.up() && (other.frozen() || holds(other.status()))) return false;
+  if (other.up() && (other.frozen() || holds(other.standing()))) return false;
   // Both records must name it: one whose holder died before it was told is refused, which is safe.
   const auto eligible = [&](const Host& whose) {
     const auto& record = whose.record().record;
@@ -51,8 +51,8 @@ bool Run::may_take_over(const Host& one, const Host& other) const {
 }
 
 bool Run::may_go_on_alone(const Host& one, const Host& other) const {
-  if (!one.up() || one.frozen() || one.status().role != Role::kPrimary) return false;
-  if (other.up() && (other.frozen() || holds(other.status()) || other.unanswered_commands() != 0)) return false;
+  if (!one.up() || one.frozen() || one.standing().role != Role::kPrimary) return false;
+  if (other.up() && (other.frozen() || holds(other.standing()) || other.unanswered_commands() != 0)) return false;
   const auto& record = other.record().record;
   return !record || record->holder.node != other.self().node || (one.record().record && one.record().record->term >= record->term);
 }
@@ -66,7 +66,7 @@ void Run::operator_looks() {
   Host& one = a_first ? a_ : b_;
   Host& other = a_first ? b_ : a_;
   const bool lost = one.up() && !one.frozen() && !one.status().peer_heard;
-  if (lost && one.status().role == Role::kSecondary && one.status().image_whole && other.up() && !healed_ && random().chance(0.3)) {
+  if (lost && one.standing().role == Role::kSecondary && one.standing().image_whole && other.up() && !healed_ && random().chance(0.3)) {
     other.kill();
     engine_.after(random().between(ms(500), ms(3000)), [&other] { other.start(); });
   }

@@ -140,8 +140,8 @@ class Run {
                       "all faults ended, an image that may run exists, and nothing is delivered; " + a_.describe() + "; " + b_.describe());
     if (!alive && options_.scenario == Scenario::kNoCrash)
       oracle_.violate("survival", "nothing was killed, and yet no image may run; " + a_.describe() + "; " + b_.describe());
-    const auto is = [](const Host& one, Role role) { return one.status().role == role; };
-    if (alive && !is(a_, Role::kFenced) && !is(b_, Role::kFenced) && !a_.status().is_protected && !b_.status().is_protected)
+    const auto is = [](const Host& one, Role role) { return one.standing().role == role; };
+    if (alive && !is(a_, Role::kFenced) && !is(b_, Role::kFenced) && !a_.standing().is_protected && !b_.standing().is_protected)
       oracle_.violate("protection",
                       "all faults ended, both nodes live, and the pair is not protected; " + a_.describe() + "; " + b_.describe());
     for (Host* one : {&a_, &b_})
@@ -301,7 +301,7 @@ class Run {
       const bool eligible = std::find(record->eligible.begin(), record->eligible.end(), one->self()) != record->eligible.end();
       if (eligible && (one->guest_exists() || one->holds_image())) return true;
       // Bootstrapped, and about to boot.
-      if (record->holder == one->self() && oracle_.grants().size() == 1 && one->status().role == Role::kStarting) return true;
+      if (record->holder == one->self() && oracle_.grants().size() == 1 && one->standing().role == Role::kStarting) return true;
     }
     return false;
   }

@@ -6,7 +6,8 @@ namespace understudy::sim {
 void Run::single_fault() {
   run_for(ms(3000));
   report();
-  if (!a_.up() || !a_.status().is_protected) return oracle_.violate("protected", "an undisturbed pair is not protected: " + a_.describe());
+  if (!a_.up() || !a_.standing().is_protected)
+    return oracle_.violate("protected", "an undisturbed pair is not protected: " + a_.describe());
   run_for(random().between(ms(0), ms(200)));
   switch (random().below(10)) {
     case 0:
@@ -25,7 +26,7 @@ void Run::single_fault() {
   if (oracle_.violated()) return;
   report();
   if (fault.ends_with("over at a") || fault.ends_with("over at b"))
-    if (a_.status().role == Role::kPrimary || a_.status().role == Role::kSolo) oracle_.violate("commands", fault + " did nothing");
+    if (a_.standing().role == Role::kPrimary || a_.standing().role == Role::kSolo) oracle_.violate("commands", fault + " did nothing");
   const Duration silence = oracle_.longest_silence_since(struck_at);
   if (silence > ms(1200))
     oracle_.violate("service goes on",
@@ -70,7 +71,7 @@ bool Run::wait_until_protected() {
   for (int waited = 0; waited < 30'000 && !oracle_.violated(); waited += kStep) {
     run_for(ms(kStep));
     const bool all_up = a_.up() && b_.up() && !a_.frozen() && !b_.frozen();
-    const bool is_protected = all_up && (a_.status().is_protected || b_.status().is_protected);
+    const bool is_protected = all_up && (a_.standing().is_protected || b_.standing().is_protected);
     const Term now = witness_.state().record ? witness_.state().record->term : Term{};
     quiet = is_protected && now == term ? quiet + kStep : 0;
     term = now;
@@ -85,7 +86,7 @@ void Run::power_off() {
   run_for(ms(1500));
   if (oracle_.violated()) return;
   for (Host* one : {&a_, &b_})
-    if (!one->status().end_settled || one->status().ended.empty())
+    if (!one->standing().end_settled || one->status().ended.empty())
       return oracle_.violate("both name it", "the guest powered off, and this node does not say so: " + one->describe());
   const std::string fault = strike();
   trace("the one fault: " + fault);
@@ -142,7 +143,7 @@ void Run::ordered() {
   run_for(ms(3500));
   if (oracle_.violated()) return;
   report();
-  const auto obeyed = [&] { return fences ? ordered.status().role == Role::kFenced : ordered.status().role == Role::kSolo; };
+  const auto obeyed = [&] { return fences ? ordered.standing().role == Role::kFenced : ordered.standing().role == Role::kSolo; };
   if (!obeyed()) return oracle_.violate("obeyed", "not done: " + ordered.describe());
   if (fences && random().chance(0.5)) {
     ordered.kill();
@@ -154,13 +155,13 @@ void Run::ordered() {
   ordered.command(fences ? CommandKind::kUnfence : CommandKind::kProtect);
   run_for(ms(1000));
   // A guest ran in that process: the operator is told to start it again.
-  if (!oracle_.violated() && ordered.status().role == Role::kFenced) {
+  if (!oracle_.violated() && ordered.standing().role == Role::kFenced) {
     ordered.kill();
     ordered.start();
   }
   run_for(ms(4000));
   if (oracle_.violated()) return;
-  if (!a_.status().is_protected && !b_.status().is_protected)
+  if (!a_.standing().is_protected && !b_.standing().is_protected)
     return oracle_.violate("taken back", "not protected again; " + a_.describe() + "; " + b_.describe());
   if (const Duration silence = oracle_.longest_silence_since(ordered_at); silence > ms(1200))
     oracle_.violate("service goes on", "orders: silent for " + std::to_string(to_ms(silence)) + " ms");
