@@ -89,6 +89,14 @@ bool EpochCapture::copy(StagingPool& pool) {
   return true;
 }
 
+PageCheck EpochCapture::check(PageIndex first, std::size_t count) {
+  US_CHECK(step_ == Step::kCopied);
+  const Instant began = clock_.now();
+  PageCheck check = check_pages(source_, first, count);
+  timings_.check = clock_.now() - began;
+  return check;
+}
+
 std::vector<StagedPages> EpochCapture::take_staged() { return std::exchange(staged_, {}); }
 
 Result<void> EpochCapture::resume(bool stay_paused) {

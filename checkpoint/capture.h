@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "checkpoint/dirty_harvest.h"
+#include "checkpoint/page_check.h"
 #include "checkpoint/staging.h"
 #include "net/base/clock.h"
 #include "net/base/result.h"
@@ -27,6 +28,7 @@ struct EpochTimings {
   Duration save{};
   Duration harvest{};
   Duration copy{};
+  Duration check{};
   Duration resume{};
   Duration stood_still{};
 };
@@ -48,6 +50,8 @@ class EpochCapture {
   Result<void> harvest();
   // Copies pages into leases of `pool` as far as they last; true once every page of the harvest was handed out by take_staged().
   bool copy(StagingPool& pool);
+  // Hashes pages of guest memory as they are at this epoch's end (page_check.h). Only when copy() said true, before the resume.
+  PageCheck check(PageIndex first, std::size_t count);
   // What copy() staged since the last call.
   std::vector<StagedPages> take_staged();
   // `stay_paused`: for the last epoch before a switchover. Only when copy() said true.

@@ -108,6 +108,24 @@ std::vector<std::byte> to_bytes(const RaiseTerm& message) {
   return build_payload<schema::RaiseTerm>([&](schema::RaiseTerm::Builder out) { out.setPrevious(message.previous.raw()); });
 }
 
+std::vector<std::byte> to_bytes(const CheckPages& message) {
+  return build_payload<schema::CheckPages>([&](schema::CheckPages::Builder out) {
+    out.setFirst(message.pages.first.raw());
+    out.setHashes(kj::arrayPtr(message.pages.hashes.data(), message.pages.hashes.size()));
+    out.setStateHash(message.state_hash);
+  });
+}
+
+std::vector<std::byte> to_bytes(const Checked& message) {
+  return build_payload<schema::Checked>([&](schema::Checked::Builder out) {
+    out.setFirst(message.first.raw());
+    out.setCount(message.count);
+    auto differing = out.initDiffering(static_cast<unsigned>(message.differing.size()));
+    for (unsigned i = 0; i < differing.size(); ++i) differing.set(i, message.differing[i].raw());
+    out.setStateDiffers(message.state_differs);
+  });
+}
+
 template <>
 Result<Hello> from_bytes<Hello>(std::span<const std::byte> payload) {
   auto hello = read_payload<schema::Hello>(payload, [](schema::Hello::Reader in) -> Result<Hello> {
@@ -163,6 +181,26 @@ Result<Reject> from_bytes<Reject>(std::span<const std::byte> payload) {
 template <>
 Result<RaiseTerm> from_bytes<RaiseTerm>(std::span<const std::byte> payload) {
   return read_payload<schema::RaiseTerm>(payload, [](schema::RaiseTerm::Reader in) { return RaiseTerm{Term{in.getPrevious()}}; });
+}
+
+template <>
+Result<CheckPages> from_bytes<CheckPages>(std::span<const std::byte> payload) {
+  return read_payload<schema::CheckPages>(payload, [](schema::CheckPages::Reader in) -> Result<CheckPages> {
+    US_TRY(check_count("pages to compare", in.getHashes().size(), kMaxCheckedPages));
+    CheckPages out{.pages = {.first = PageIndex{in.getFirst()}, .hashes = {}}, .state_hash = in.getStateHash()};
+    for (const std::uint64_t hash : in.getHashes()) out.pages.hashes.push_back(hash);
+    return out;
+  });
+}
+
+template <>
+Result<Checked> from_bytes<Checked>(std::span<const std::byte> payload) {
+  return read_payload<schema::Checked>(payload, [](schema::Checked::Reader in) -> Result<Checked> {
+    US_TRY(check_count("pages that differ", in.getDiffering().size(), kMaxCheckedPages));
+    Checked out{.first = PageIndex{in.getFirst()}, .count = in.getCount(), .differing = {}, .state_differs = in.getStateDiffers()};
+    for (const std::uint64_t page : in.getDiffering()) out.differing.emplace_back(page);
+    return out;
+  });
 }
 
 }  // namespace understudy

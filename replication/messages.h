@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/page_check.h"
 #include "net/base/ids.h"
 #include "net/base/result.h"
 #include "net/codec.h"
@@ -26,6 +27,8 @@ inline constexpr MessageKind kAck = 8;
 inline constexpr MessageKind kProgress = 9;
 inline constexpr MessageKind kReject = 10;
 inline constexpr MessageKind kRaiseTerm = 11;
+inline constexpr MessageKind kCheckPages = 12;
+inline constexpr MessageKind kChecked = 13;
 // All that belongs to this layer.
 inline constexpr MessageKind kFirstReplication = 1;
 inline constexpr MessageKind kLastReplication = 31;
@@ -73,6 +76,16 @@ struct Reject {
 struct RaiseTerm {
   Term previous;
 };
+struct CheckPages {
+  PageCheck pages;
+  std::uint64_t state_hash = 0;
+};
+struct Checked {
+  PageIndex first;
+  std::uint32_t count = 0;
+  std::vector<PageIndex> differing;
+  bool state_differs = false;
+};
 
 std::vector<std::byte> to_bytes(const Hello& message);
 std::vector<std::byte> to_bytes(const Welcome& message);
@@ -82,6 +95,8 @@ std::vector<std::byte> to_bytes(const Ack& message);
 std::vector<std::byte> to_bytes(const Progress& message);
 std::vector<std::byte> to_bytes(const Reject& message);
 std::vector<std::byte> to_bytes(const RaiseTerm& message);
+std::vector<std::byte> to_bytes(const CheckPages& message);
+std::vector<std::byte> to_bytes(const Checked& message);
 
 // kCorrupt names what is wrong; a Hello of another version is kUnsupportedVersion with both. Untrusted input: lists and texts are bounded.
 template <class T>
@@ -102,5 +117,9 @@ template <>
 Result<Reject> from_bytes<Reject>(std::span<const std::byte> payload);
 template <>
 Result<RaiseTerm> from_bytes<RaiseTerm>(std::span<const std::byte> payload);
+template <>
+Result<CheckPages> from_bytes<CheckPages>(std::span<const std::byte> payload);
+template <>
+Result<Checked> from_bytes<Checked>(std::span<const std::byte> payload);
 
 }  // namespace understudy

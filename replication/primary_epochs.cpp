@@ -80,6 +80,10 @@ void PrimarySession::finish_capture(Instant now) {
   const bool is_final = final_ == Final::kWanted;
   const auto ended = source_.ended();
   auto staged = capture_->take_staged();
+  // Only of a peer's image that is whole: in the first epoch after a transfer, all is fresh.
+  const Scrub::Run run = first_committed_ && !is_final && !ended ? scrub_.due(now) : Scrub::Run{};
+  PageCheck check;
+  if (run.count > 0) check = capture_->check(run.first, run.count);
   resume_at_boundary_ = false;
   not_ended_.clear();
   if (auto resumed = capture_->resume(is_final || ended); !resumed)
@@ -104,6 +108,11 @@ void PrimarySession::finish_capture(Instant now) {
   report_.sent_bytes += state.bytes.size();
   report_.dirty_pages = sent.harvest.pages().count();
   post(kind::kManifest, epoch, encode_manifest(digest_.close(start_.term, epoch, base_, state.bytes, ended.value_or(""))), {state});
+  if (run.count > 0) {
+    const CheckPages question{.pages = std::move(check), .state_hash = hash_of_state(state.bytes)};
+    post(kind::kCheckPages, epoch, to_bytes(question));
+    scrub_.sent(run, {start_.term, epoch}, now);
+  }
   report_.encode = clock_.now() - encode_began;
   report_.ended = ended.has_value();
   sent.report = report_;

@@ -21,6 +21,7 @@ PrimarySession::PrimarySession(PrimaryConfig config, CheckpointSource& source, E
       clock_{clock},
       events_{events},
       window_{config_.window},
+      scrub_{config_.scrub, source.page_count()},
       unsent_writes_(disks_.size()) {
   US_CHECK(config_.batch_pages > 0 && config_.batch_pages <= kMaxBatchPages && config_.window.max_in_flight > 0);
   US_CHECK(config_.disk_chunk_bytes > 0 && config_.disk_chunk_bytes <= kMaxDiskWriteBytes && config_.disk_chunk_bytes % 512 == 0);
@@ -88,6 +89,8 @@ void PrimarySession::end_session(Instant now) {
   in_chunks_ = false;
   put_off_ = false;
   first_committed_ = false;
+  scrub_.interrupted();
+  scrub_.end_verification();
   // Whatever its epoch's end was for, the guest need not wait for it any more.
   if (std::exchange(resume_at_boundary_, false)) {
     if (auto resumed = source_.resume(); !resumed)
@@ -207,6 +210,9 @@ void PrimarySession::receive(const DecodedMessage& message, Instant now) {
     case kind::kProgress:
       with(from_bytes<Progress>(payload), [&](const Progress& progress) { on_progress(progress, now); });
       break;
+    case kind::kChecked:
+      with(from_bytes<Checked>(payload), [&](const Checked& checked) { on_checked(from, checked, now); });
+      break;
     case kind::kReject:
       with(from_bytes<Reject>(payload), [&](const Reject& reject) {
         break_session("the secondary rejected epoch " + std::to_string(from.epoch.raw()) + ": " + reject.reason, now);
@@ -248,6 +254,31 @@ void PrimarySession::on_ack(const Envelope& from, Instant now) {
     events_.epoch_committed(session, at, report);
   }
   if (final_done) events_.final_epoch_committed(final_at);
+}
+
+Result<void> PrimarySession::verify() {
+  if (!is_protecting()) return Error{ErrorCode::kRefused, "no session with a whole image is up: there is nothing to compare with"};
+  scrub_.verify();
+  return {};
+}
+
+void PrimarySession::on_checked(const Envelope& from, const Checked& checked, Instant now) {
+  if (phase_ != Phase::kEpochs) return;
+  const bool verification = scrub_.verifying();
+  const auto report = scrub_.answered(checked.first, checked.count, checked.differing, checked.state_differs);
+  if (!report) {
+    ++stats_.corrupt_messages;
+    return break_session(report.error().text(), now);
+  }
+  const Session session = start_.session;
+  if (!checked.differing.empty()) {
+    PageSet again{source_.page_count()};
+    for (const PageIndex page : checked.differing) again.insert(page);
+    source_.merge_back(again);
+    events_.pages_differ({from.term, from.epoch}, checked.differing);
+    if (phase_ != Phase::kEpochs || start_.session != session) return;  // the owner ended it in the event
+  }
+  if (*report) events_.scrubbed(**report, verification);
 }
 
 std::vector<std::pair<CommittedEpoch, EpochReport>> PrimarySession::settle(Epoch epoch, Instant now) {

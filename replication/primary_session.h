@@ -30,6 +30,7 @@
 #include "replication/egress_gate.h"
 #include "replication/epoch_store.h"
 #include "replication/messages.h"
+#include "replication/scrub.h"
 #include "vmm/checkpoint_source.h"
 
 namespace understudy {
@@ -50,6 +51,7 @@ struct PrimaryConfig {
   unsigned max_rounds = 8;               // or after so many rounds
   std::size_t batch_pages = 256;         // 1 to kMaxBatchPages
   std::uint32_t disk_chunk_bytes = std::uint32_t{1} << 20;
+  ScrubLimits scrub;
 };
 
 // The numbers of one committed epoch.
@@ -84,6 +86,10 @@ class PrimaryEvents {
   virtual void final_epoch_committed(CommittedEpoch at) = 0;
   // It is not; the guest runs.
   virtual void final_epoch_failed(const std::string& reason) = 0;
+  // At the end of `at` these pages were not the same in the peer's image: they are sent again with the next epoch.
+  virtual void pages_differ(CommittedEpoch at, const std::vector<PageIndex>& pages) = 0;
+  // All of memory was compared once more.
+  virtual void scrubbed(const ScrubReport& report, bool verification) = 0;
 };
 
 struct PrimaryStart {
@@ -142,6 +148,11 @@ class PrimarySession {
   // epochs (no session, or a full transfer under way) at once. A failed resume ends in an error, or in the session's break.
   Result<void> resume_rebooted(Instant now);
 
+  // Compares all of memory and the machine's state with the peer's image, as epochs end from now on; scrubbed() tells what came of it.
+  // kRefused when there is no session with a whole image. One that is under way begins anew; with the session it ends untold.
+  Result<void> verify();
+  bool verifying() const { return scrub_.verifying(); }
+
   // A message of kinds 1-31, decoded by the owner.
   void receive(const DecodedMessage& message, Instant now);
   void writable(Instant now) { tick(now); }  // the link has room again
@@ -155,6 +166,7 @@ class PrimarySession {
   Epoch committed() const { return window_.committed(); }
   const PrimaryStats& stats() const { return stats_; }
   std::uint64_t stale_acks() const { return window_.stale_acks(); }
+  const ScrubStats& scrub_stats() const { return scrub_.stats(); }
 
  private:
   enum class Phase { kIdle, kHello, kTransfer, kEpochs };
@@ -181,6 +193,7 @@ class PrimarySession {
   void on_welcome(const Welcome& welcome, Instant now);
   void on_refuse(const Refuse& refuse, Instant now);
   void on_ack(const Envelope& from, Instant now);
+  void on_checked(const Envelope& from, const Checked& checked, Instant now);
   bool can_catch_up(const Welcome& welcome) const;
   void catch_up(Epoch base, Instant now);
   void end_session(Instant now);
@@ -228,6 +241,7 @@ class PrimarySession {
   AckWindow window_;
   std::deque<InFlight> in_flight_;
   std::optional<Retained> retained_;
+  Scrub scrub_;
   std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: taken from the stream, and older than what is in it now
   bool tracking_ = false;
   bool first_committed_ = false;

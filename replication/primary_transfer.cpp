@@ -11,6 +11,7 @@ namespace understudy {
 
 void PrimarySession::begin_transfer(Instant now) {
   forget_peer();
+  scrub_.restart();
   ++stats_.full_transfers;
   phase_ = Phase::kTransfer;
   for (DiskStream* disk : disks_) disk->start_stream();

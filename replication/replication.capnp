@@ -61,6 +61,19 @@ struct Reject {                      # secondary -> primary: the envelope's epoc
   reason @0 :Text;
 }
 
+struct CheckPages {                  # primary -> secondary, after the manifest of the envelope's epoch: is it the same over there at its end?
+  first @0 :UInt64;                  # page
+  hashes @1 :List(UInt64);           # XXH3-64 of the pages from there on
+  stateHash @2 :UInt64;              # of the machine's state
+}
+
+struct Checked {                     # secondary -> primary: the answer, in the order of the questions
+  first @0 :UInt64;
+  count @1 :UInt32;
+  differing @2 :List(UInt64);        # pages that are not
+  stateDiffers @3 :Bool;
+}
+
 struct RaiseTerm {                   # primary -> secondary: the session goes on in the envelope's term; answered by an Ack of what is held
   previous @0 :UInt64;
 }

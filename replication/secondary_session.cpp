@@ -75,6 +75,7 @@ void SecondarySession::drop_session() {
   if (session_) over_[next_over_++ % over_.size()] = session_->id;
   session_.reset();
   ack_due_.reset();
+  checked_due_.clear();
 }
 
 void SecondarySession::end_session(const std::string& reason) {
@@ -110,6 +111,9 @@ void SecondarySession::receive(const DecodedMessage& message, Instant now) {
       break;
     case kind::kManifest:
       on_manifest(message);
+      break;
+    case kind::kCheckPages:
+      on_check_pages(message);
       break;
     case kind::kRaiseTerm:
       break;  // its envelope said it all
@@ -245,6 +249,30 @@ void SecondarySession::on_manifest(const DecodedMessage& message) {
   commit(manifest->epoch, std::move(manifest->ended));
 }
 
+// The image equals the epoch that the question is about until the next manifest, which is read after it.
+void SecondarySession::on_check_pages(const DecodedMessage& message) {
+  constexpr std::size_t kMostUnsaid = 64;  // far more than a primary has unanswered
+  if (!check_begun(message)) return;
+  const Epoch epoch = message.envelope.epoch;
+  const auto question = from_bytes<CheckPages>(message.payload.bytes());
+  if (!question) return reject(epoch, question.error());
+  const PageCheck& check = question->pages;
+  const std::size_t pages = target_.page_count();
+  if (!whole_ || epoch != committed_.epoch || check.first.raw() > pages || check.hashes.size() > pages - check.first.raw() ||
+      checked_due_.size() >= kMostUnsaid)
+    return reject(epoch,
+                  Error{ErrorCode::kCorrupt, std::to_string(check.hashes.size()) + " pages from " + std::to_string(check.first.raw()) +
+                                                 " to be compared at epoch " + std::to_string(epoch.raw()) + ": the image has " +
+                                                 std::to_string(pages) + " and is at epoch " + std::to_string(committed_.epoch.raw())});
+  Checked answer{.first = check.first,
+                 .count = static_cast<std::uint32_t>(check.hashes.size()),
+                 .differing = differing_pages(check, target_),
+                 .state_differs = hash_of_state(state_.bytes) != question->state_hash};
+  stats_.pages_compared += check.hashes.size();
+  stats_.pages_differing += answer.differing.size();
+  checked_due_.push_back({epoch, std::move(answer)});
+}
+
 void SecondarySession::commit(Epoch epoch, std::string ended) {
   // The ack goes first and does not wait for the image; nothing else is read before the image is whole again.
   whole_ = true;
@@ -310,6 +338,9 @@ void SecondarySession::send_due() {
     ++stats_.acks;
     ack_due_.reset();
   }
+  while (!checked_due_.empty() &&
+         send(kind::kChecked, session_->term, session_->id, checked_due_.front().epoch, to_bytes(checked_due_.front().answer)))
+    checked_due_.pop_front();
 }
 
 bool SecondarySession::send(MessageKind message, Term term, Session session, Epoch epoch, std::span<const std::byte> payload) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -70,6 +71,8 @@ struct SecondaryStats {
   std::uint64_t refusals = 0;
   std::uint64_t foreign_messages = 0;  // of another session, incarnation or a lower term: dropped
   std::uint64_t corrupt_messages = 0;
+  std::uint64_t pages_compared = 0;
+  std::uint64_t pages_differing = 0;  // of them: not what the primary has
 };
 
 class SecondarySession {
@@ -122,6 +125,7 @@ class SecondarySession {
   void on_pages(const DecodedMessage& message);
   void on_disk(const DecodedMessage& message);
   void on_manifest(const DecodedMessage& message);
+  void on_check_pages(const DecodedMessage& message);
   bool check_begun(const DecodedMessage& message);
   void commit(Epoch epoch, std::string ended);
   void follow(Term term);
@@ -154,6 +158,11 @@ class SecondarySession {
   OwnedBytes state_;
   std::string ended_;  // of the image held
   std::optional<Epoch> ack_due_;
+  struct CheckedAt {
+    Epoch epoch;
+    Checked answer;
+  };
+  std::deque<CheckedAt> checked_due_;
   bool ack_was_held_ = false;
   std::uint64_t parts_applied_ = 0;  // of a full transfer
   std::uint64_t parts_told_ = 0;

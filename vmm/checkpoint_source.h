@@ -89,6 +89,10 @@ class CheckpointTarget {
 
   virtual MachineFingerprint fingerprint() const = 0;
   virtual std::size_t page_count() const = 0;
+  // As of a CheckpointSource: reading the image, to compare it.
+  virtual std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const = 0;
+  virtual std::size_t absent_run(PageIndex page, std::size_t limit) const = 0;
+
   // For writing a page of the image; only while the guest does not run.
   virtual std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) = 0;
 

@@ -16,6 +16,7 @@ namespace understudy::command {
 
 namespace {
 
+constexpr Duration kVerifyDeadline = std::chrono::hours{1};        // 80 MiB a second at epochs of 25 ms
 constexpr Duration kPreflightDeadline = std::chrono::seconds{25};  // an etcd is asked member by member
 
 int show_status(const Invocation& invocation) {
@@ -49,6 +50,18 @@ int show_preflight(const Invocation& invocation) {
                                   const std::string_view answer = preflight.getAnswer().cStr();
                                   code = answer == "yes" ? kDone : answer == "no" ? kRefused : kUnknown;
                                 });
+  return asked ? code : fail(asked.error());
+}
+
+int verify(const Invocation& invocation) {
+  int code = kUnknown;
+  const auto asked =
+      ask_daemon(invocation.socket, schema::OperatorRequest::Command::VERIFY, kVerifyDeadline, [&](schema::OperatorReply::Reader reply) {
+        code = reply.getOk() ? kDone : kRefused;
+        if (invocation.json && reply.hasVerification()) return print(verification_as_json(reply.getVerification()));
+        if (reply.getOk()) return print(std::string{reply.getSentence().cStr()} + "\n");
+        fail(Error{ErrorCode::kRefused, reply.getSentence().cStr()});
+      });
   return asked ? code : fail(asked.error());
 }
 
@@ -159,6 +172,14 @@ void add_looking(CLI::App& app, Invocation& invocation) {
       "understudy preflight && reboot");
   add_json(preflight, invocation);
   preflight->callback([&invocation] { invocation.run = [&invocation] { return show_preflight(invocation); }; });
+
+  CLI::App* const verified = add_command(
+      app, "verify",
+      "where the guest runs: compares all of its memory and its machine's state with the other node's image, while it runs; what "
+      "is not the same is sent again. `status` tells how far it is. Exit status 0: the same, 1: not, or not compared",
+      "understudy verify --json");
+  add_json(verified, invocation);
+  verified->callback([&invocation] { invocation.run = [&invocation] { return verify(invocation); }; });
 
   const auto options = std::make_shared<FlightOptions>();
   CLI::App* const explained =

@@ -290,6 +290,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_ASSIGN(auto disks, document.tables("disk"));
   for (auto& disk : disks) US_TRY(read_disk(std::move(disk), config.disks));
   US_ASSIGN(auto replication, document.table("replication"));
+  US_ASSIGN(const auto scrub, replication.whole_number("scrub_kib_per_s", 0, 1 << 20));
+  if (scrub) config.scrub_pages_per_second = static_cast<std::uint64_t>(*scrub) / (kPageSizeBytes / 1024);
   US_TRY(read_link(std::move(replication), config.replication));
   US_ASSIGN(auto heartbeat, document.table("heartbeat"));
   US_TRY(read_link(std::move(heartbeat), config.heartbeat));

@@ -62,6 +62,7 @@ struct DaemonConfig {
   } net;
   std::vector<DiskConfig> disks;
   LinkConfig replication;
+  std::uint64_t scrub_pages_per_second = 256;  // guest memory compared with the peer's image all the time; 0: never by itself
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness

@@ -133,6 +133,11 @@ class Host final : public GuestHost {
       deps_.node_loop.post([told, pressed = side.press_power_button()] { told(pressed); });
     });
   }
+  void verify(std::function<void(const Result<Verification>&)> told) override {
+    on_side([this, told = std::move(told)](GuestSide& side) {
+      side.verify([this, told](Result<Verification> found) { deps_.node_loop.post([told, found = std::move(found)] { told(found); }); });
+    });
+  }
   void answer(std::function<void()> answered) override {
     on_side([this, answered = std::move(answered)](GuestSide&) { deps_.node_loop.post(answered); });
   }

@@ -16,6 +16,7 @@
 #include "failover/daemon/status.h"
 #include "failover/daemon/store_thread.h"
 #include "failover/daemon/timeline.h"
+#include "failover/daemon/verification.h"
 #include "failover/node_io.h"
 #include "net/base/event_loop.h"
 #include "net/base/result.h"
@@ -31,7 +32,8 @@ struct GuestNumbers {
   Status::EpochNumbers epochs;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
-  LinkNumbers link;                    // replication's
+  LinkNumbers link;  // replication's
+  Status::Scrub scrub;
   std::uint64_t corrupt_messages = 0;  // of the peer, on the replication link, that failed their checks
 };
 
@@ -85,6 +87,10 @@ class GuestHost {
   // Presses the guest's power button; `told` is called on the node's loop: false when the guest does not listen to it now, and then the
   // press waits until it does.
   virtual void press_power_button(std::function<void(const Result<bool>&)> told) = 0;
+
+  // Compares all of the guest's memory and state with the peer's image, while it runs: as PrimarySession::verify(). `told` is called on the
+  // node's loop, once, with what was found, or why it could not be told.
+  virtual void verify(std::function<void(const Result<Verification>&)> told) = 0;
 
   // Calls `answered` on the node's loop once the session loop came by: evidence that it turns.
   virtual void answer(std::function<void()> answered) = 0;

@@ -45,6 +45,14 @@ void GuestSide::show_link() {
   {
     const std::lock_guard lock{numbers_mutex_};
     numbers_.link = numbers;
+    if (primary_) {
+      const ScrubStats& scrub = primary_->scrub_stats();
+      numbers_.scrub = {.pages = machine_ ? machine_->page_count() : 0,
+                        .position = scrub.position,
+                        .passes = scrub.passes,
+                        .differing = scrub.differing,
+                        .verifying = primary_->verifying()};
+    }
   }
   link_timer_ = deps_.loop.call_at(now() + kLinkPeriod, [this] { show_link(); });
 }
@@ -57,6 +65,7 @@ void GuestSide::ensure_primary() {
   config.incarnation = deps_.self.incarnation;
   config.interval = deps_.config.timing.epoch;
   config.pause_deadline = deps_.config.timing.pause_deadline;
+  config.scrub.pages_per_second = deps_.config.scrub_pages_per_second;
   config.window.ack_timeout = deps_.config.timing.ack_timeout;
   std::vector<DiskStream*> streams;
   for (const auto& disk : disks_) streams.push_back(disk.guests.get());
@@ -152,6 +161,7 @@ void GuestSide::receive(const Message& message) {
     case kind::kAck:
     case kind::kProgress:
     case kind::kReject:
+    case kind::kChecked:
       if (primary_) primary_->receive(*decoded, now());
       break;
     default:
@@ -180,6 +190,8 @@ void GuestSide::rearm() {
   Instant next = Instant::max();
   if (primary_) next = std::min(next, primary_->next_tick());
   if (secondary_ && secondary_->is_up()) next = std::min(next, now() + kSecondaryTick);
+  if (!verifications_.empty() && !(primary_ && primary_->verifying()))
+    end_verifications(Error{ErrorCode::kUnavailable, "the session with the other node ended before all was compared: ask again"});
   if (next != Instant::max()) timer_ = deps_.loop.call_at(next, [this] { tick(); });
 }
 
@@ -222,6 +234,36 @@ void GuestSide::session_broken(const std::string& reason) {
 void GuestSide::final_epoch_committed(CommittedEpoch at) { wait_for_empty_gate(at, now() + std::chrono::seconds{2}); }
 
 void GuestSide::final_epoch_failed(const std::string& reason) { deps_.report(input::HandoverFailed{reason}); }
+
+void GuestSide::verify(std::function<void(Result<Verification>)> told) {
+  if (!primary_) return told(Error{ErrorCode::kRefused, "the guest has no other node yet: there is nothing to compare with"});
+  if (auto begun = primary_->verify(); !begun) return told(std::move(begun.error()));
+  verifications_.push_back(std::move(told));
+}
+
+void GuestSide::end_verifications(const Result<Verification>& found) {
+  for (const auto& told : std::exchange(verifications_, {})) told(found);
+}
+
+void GuestSide::pages_differ(CommittedEpoch at, const std::vector<PageIndex>& pages) {
+  constexpr std::size_t kMostNamed = 8;
+  std::string named;
+  for (std::size_t i = 0; i < std::min(pages.size(), kMostNamed); ++i) named += (i == 0 ? "" : ", ") + std::to_string(pages[i].raw());
+  log(Severity::kError, "guest memory is not the same on both nodes; these pages are sent again",
+      {{"at", at.epoch}, {"count", pages.size()}, {"pages", named}});
+}
+
+void GuestSide::scrubbed(const ScrubReport& report, bool verification) {
+  if (report.state_differed) log(Severity::kError, "the machine's state is not the same on both nodes", {{"at", report.to.epoch}});
+  if (!verification) return;
+  end_verifications(Verification{.term = report.to.term,
+                                 .from = report.from.epoch,
+                                 .to = report.to.epoch,
+                                 .pages = report.pages,
+                                 .differing = report.differing,
+                                 .examples = report.examples,
+                                 .state_differs = report.state_differed});
+}
 
 void GuestSide::session_up(Session session, Term term, Incarnation peer) {
   log(Severity::kInfo, "session up", {{"session_term", term}});

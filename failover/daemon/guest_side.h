@@ -58,6 +58,8 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   std::size_t type(ConstBytes input);
   Result<BalloonBytes> balloon(std::optional<std::uint64_t> target_bytes);
   Result<bool> press_power_button();
+  // `told` is called once, on this loop.
+  void verify(std::function<void(Result<Verification>)> told);
 
   // Any thread.
   GuestNumbers numbers() const;
@@ -93,6 +95,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void writable();
   void tick();
   void rearm();
+  void end_verifications(const Result<Verification>& found);
   void show_link();
   template <class Call>
   void with_primary(Call call) {
@@ -106,6 +109,8 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void session_refused(Term peer_promise, const std::string& reason) override;
   void final_epoch_committed(CommittedEpoch at) override;
   void final_epoch_failed(const std::string& reason) override;
+  void pages_differ(CommittedEpoch at, const std::vector<PageIndex>& pages) override;
+  void scrubbed(const ScrubReport& report, bool verification) override;
   void session_up(Session session, Term term, Incarnation peer) override;
   void image_overwritten() override;
   void epoch_committed(Session session, CommittedEpoch at, const std::string& ended) override;
@@ -127,7 +132,8 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   Term promised_;
   RestartPolicy restarts_;
   unsigned reboots_ = 0;
-  std::string broken_;  // why KVM gave up on the guest
+  std::string broken_;                                                    // why KVM gave up on the guest
+  std::vector<std::function<void(Result<Verification>)>> verifications_;  // who waits for the one under way
   EventLoop::TimerId timer_ = 0;
   EventLoop::TimerId link_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -4,6 +4,7 @@
 #include "failover/daemon/arbiter_choice.h"
 #include "failover/daemon/node_runner.h"
 #include "failover/daemon/preflight.h"
+#include "failover/daemon/verification.h"
 #include "net/base/log.h"
 
 namespace understudy {
@@ -67,13 +68,15 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
     return;
   }
   if (command == schema::OperatorRequest::Command::CONSOLE || command == schema::OperatorRequest::Command::BALLOON ||
-      command == schema::OperatorRequest::Command::POWER_BUTTON) {
+      command == schema::OperatorRequest::Command::POWER_BUTTON || command == schema::OperatorRequest::Command::VERIFY) {
     if (const NodeStatus node = node_.status(); !node.guest_runs)
       answer({.ok = false, .sentence = not_here(config_.pair.node, node), .status = status()});
     else if (command == schema::OperatorRequest::Command::CONSOLE)
       serve_console(call, std::move(answer));
     else if (command == schema::OperatorRequest::Command::BALLOON)
       serve_balloon(call, std::move(answer));
+    else if (command == schema::OperatorRequest::Command::VERIFY)
+      serve_verify(std::move(answer));
     else
       serve_power_button(std::move(answer));
     return;
@@ -156,6 +159,18 @@ void NodeRunner::serve_power_button(OperatorServer::Answer answer) {
               .sentence = "the guest's power button was pressed, but the guest does not listen to it (it has no driver for it, or still "
                           "boots): the press waits until it does",
               .status = status()});
+  });
+}
+
+void NodeRunner::serve_verify(OperatorServer::Answer answer) {
+  log(Severity::kInfo, "operator's command", {{"command", "verify"}});
+  guest_.verify([this, alive = alive_, answer = std::move(answer)](const Result<Verification>& found) {
+    if (!*alive) return;
+    if (!found) {
+      answer({.ok = false, .sentence = "not verified: " + found.error().text(), .status = status()});
+      return;
+    }
+    answer({.ok = found->same(), .sentence = sentence_of(*found), .status = status(), .verification = *found});
   });
 }
 

@@ -320,6 +320,7 @@ Status NodeRunner::status() const {
   out.timeline = timeline_.moments();
   out.gate = guest.gate;
   out.last = guest.epochs;
+  out.scrub = guest.scrub;
   for (const DiskReading& disk : guest.disks)
     out.disks.push_back({.id = disk.id,
                          .outstanding = disk.evidence.outstanding,

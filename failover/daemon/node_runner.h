@@ -70,6 +70,7 @@ class NodeRunner {
   void serve_console(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_balloon(const OperatorCall& call, OperatorServer::Answer answer);
   void serve_power_button(OperatorServer::Answer answer);
+  void serve_verify(OperatorServer::Answer answer);
   void serve_preflight(OperatorServer::Answer answer);
   void serve_flight(const OperatorCall& call, OperatorServer::Answer answer);
 

@@ -29,6 +29,7 @@ struct OperatorRequest {
     unfence @15;
     preflight @16;              # would a takeover work now
     grant @17;                  # without an arbiter: the operator's word that the other node does not run
+    verify @18;                 # compares the guest's memory and state with the peer's image
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
@@ -63,6 +64,7 @@ struct OperatorReply {
   console @4 :ConsoleReply;
   flight @5 :FlightReply;
   preflight @6 :Preflight;
+  verification @7 :Verification;
 }
 
 struct Status {
@@ -94,6 +96,7 @@ struct Status {
   wantsNoPeer @25 :Bool;       # the guest runs alone by an operator's order
   links @26 :Links;
   control @27 :Control;
+  scrub @28 :Scrub;
 
   struct Hold {                # maintenance: nothing moves by itself
     held @0 :Bool;
@@ -117,6 +120,13 @@ struct Status {
     depthBytes @2 :UInt64;
     releasedFrames @3 :UInt64;
     droppedFrames @4 :UInt64;
+  }
+  struct Scrub {               # on a primary: comparing the guest's memory with the peer's image, pass after pass
+    pages @0 :UInt64;          # of a pass
+    position @1 :UInt64;       # of the one under way
+    passes @2 :UInt64;         # done
+    differing @3 :UInt64;      # pages that were not the same, since the start; each is sent again
+    verifying @4 :Bool;        # at speed, for an operator
   }
   struct EpochNumbers {        # of the latest epoch; zero before the first
     pauseUs @0 :UInt64;
@@ -177,6 +187,18 @@ struct Preflight {
     found @1 :Text;
     mend @2 :Text;
   }
+}
+
+# What `understudy verify --json` prints.
+struct Verification {
+  same @0 :Bool;
+  term @1 :UInt64;
+  fromEpoch @2 :UInt64;         # each page was compared at the end of one of these, the last included
+  toEpoch @3 :UInt64;
+  pages @4 :UInt64;             # of guest memory, 4 KiB each
+  differing @5 :UInt64;         # that were not the same; they are sent again
+  examples @6 :List(UInt64);    # the first of them
+  stateDiffers @7 :Bool;        # the machine's state was not
 }
 
 # What `understudy events --json` prints, one a line.

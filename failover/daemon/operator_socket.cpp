@@ -142,6 +142,7 @@ class ZmqOperatorServer final : public OperatorServer {
       for (unsigned i = 0; i < events.size(); ++i) write_flight_event(answer.events[i], events[i]);
       flight.setChunk({reinterpret_cast<const kj::byte*>(answer.chunk.data()), answer.chunk.size()});
       if (answer.preflight) write_preflight(*answer.preflight, out.initPreflight());
+      if (answer.verification) write_verification(*answer.verification, out.initVerification());
       if (!answer.console) return;
       auto console = out.initConsole();
       console.setFrom(answer.console->output.from);

@@ -13,6 +13,7 @@
 #include "failover/daemon/operator.capnp.h"
 #include "failover/daemon/preflight.h"
 #include "failover/daemon/status.h"
+#include "failover/daemon/verification.h"
 #include "failover/flight_log.h"
 #include "net/base/event_loop.h"
 #include "net/base/result.h"
@@ -46,6 +47,7 @@ struct OperatorAnswer {
   std::vector<FlightEvent> events{};
   std::vector<std::byte> chunk{};  // as FlightDb::chunk() gives it
   std::optional<Preflight> preflight{};
+  std::optional<Verification> verification{};
 };
 
 // Loop-owned.

@@ -84,6 +84,12 @@ void write_status(const Status& status, schema::Status::Builder out) {
   gate.setDepthBytes(status.gate.depth_bytes);
   gate.setReleasedFrames(status.gate.released_frames);
   gate.setDroppedFrames(status.gate.dropped_frames);
+  auto scrub = out.initScrub();
+  scrub.setPages(status.scrub.pages);
+  scrub.setPosition(status.scrub.position);
+  scrub.setPasses(status.scrub.passes);
+  scrub.setDiffering(status.scrub.differing);
+  scrub.setVerifying(status.scrub.verifying);
   auto last = out.initLast();
   last.setPauseUs(status.last.pause_us);
   last.setDirtyPages(status.last.dirty_pages);
@@ -143,6 +149,10 @@ std::string status_as_text(schema::Status::Reader status) {
     line("last epoch",
          fmt::format("pause {} us (median {}, p99 {}), {} dirty pages, {} bytes, ack after {} us", last.getPauseUs(),
                      last.getPauseMedianUs(), last.getPauseP99Us(), last.getDirtyPages(), last.getSentBytes(), last.getAckUs()));
+  if (const auto scrub = status.getScrub(); scrub.getPages() > 0)
+    line("scrub", fmt::format("{}{} % of {} pages compared with the peer's, {} times all before; {} were not the same",
+                              scrub.getVerifying() ? "verifying: " : "", scrub.getPosition() * 100 / scrub.getPages(), scrub.getPages(),
+                              scrub.getPasses(), scrub.getDiffering()));
   const auto gate = status.getGate();
   line("gate", fmt::format("{}: {} frames ({} bytes) waiting, {} released, {} dropped", view(gate.getMode()), gate.getDepthFrames(),
                            gate.getDepthBytes(), gate.getReleasedFrames(), gate.getDroppedFrames()));

@@ -25,6 +25,13 @@ struct Status {
     std::string mode;
     std::uint64_t depth_frames = 0, depth_bytes = 0, released_frames = 0, dropped_frames = 0;
   };
+  struct Scrub {  // comparing the guest's memory with the peer's image, pass after pass
+    std::uint64_t pages = 0;
+    std::uint64_t position = 0;
+    std::uint64_t passes = 0;
+    std::uint64_t differing = 0;
+    bool verifying = false;
+  };
   struct EpochNumbers {
     std::uint64_t pause_us = 0, dirty_pages = 0, sent_bytes = 0, ack_us = 0, pause_median_us = 0, pause_p99_us = 0;
   };
@@ -55,6 +62,7 @@ struct Status {
   std::vector<Moment> timeline;
   Gate gate;
   EpochNumbers last;
+  Scrub scrub;
   std::vector<Probe> probes;
   std::vector<Disk> disks;
   std::optional<Hold> hold;     // nothing moves by itself

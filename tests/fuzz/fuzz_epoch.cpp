@@ -74,6 +74,8 @@ void check_decoders(InputReader& input, StagingPool& pool) {
   (void)from_bytes<Begin>(payload);
   (void)from_bytes<Progress>(payload);
   (void)from_bytes<Reject>(payload);
+  (void)from_bytes<CheckPages>(payload);
+  (void)from_bytes<Checked>(payload);
 }
 
 // ----------------------------------------------------------------------------------------------------------------- session
@@ -115,6 +117,8 @@ class Peer {
     const auto state = std::make_shared<Bytes>(std::as_bytes(std::span{words}).begin(), std::as_bytes(std::span{words}).end());
     const Manifest manifest = digest.close(Term{3}, Epoch{number}, Epoch{number - 1}, *state);
     messages.push_back(message(kind::kManifest, Epoch{number}, encode_manifest(manifest), {{*state, state}}));
+    const CheckPages question{.pages = {PageIndex{number % kPages}, {number}}, .state_hash = number};
+    messages.push_back(message(kind::kCheckPages, Epoch{number}, to_bytes(question), {}));
     return messages;
   }
 

@@ -17,6 +17,7 @@ constexpr Duration kServiceDeadline = std::chrono::seconds{60};
 constexpr Duration kRefusedDeadline = std::chrono::seconds{5};
 constexpr Duration kStartDeadline = std::chrono::seconds{10};
 constexpr Duration kVerdictDeadline = std::chrono::seconds{15};
+constexpr Duration kVerifyDeadline = std::chrono::seconds{60};
 
 bool names_the_end(Fault fault, const NodeStatus& status) {
   const auto says = [&](const char* words) { return status.guest.find(words) != std::string::npos; };
@@ -56,6 +57,7 @@ Result<Outcome> Demo::run() {
 
   Outcome outcome;
   US_TRY(strike_and_watch(outcome));
+  compare(outcome);
   service_->finish(here(kFinishDeadline));
   wait_until_settled(outcome);
   replay(outcome);
@@ -242,6 +244,19 @@ void Demo::wait_until_settled(Outcome& outcome) const {
     if (survivor(outcome) && woken_is_fenced && protected_again) return;
     std::this_thread::sleep_for(std::chrono::milliseconds{100});
   } while (clock_.now() < give_up_at);
+}
+
+// Under load still: where the pair is protected after all, both hosts hold the same.
+void Demo::compare(Outcome& outcome) const {
+  for (const NodeId id : kBothNodes) {
+    if (pair_->node(id).ending()) continue;
+    const auto status = pair_->status(id);
+    if (!status || !status->is_protected || !status->runs_the_guest()) continue;
+    if (auto said = pair_->verify(id, here(kVerifyDeadline)))
+      outcome.compared = std::move(*said);
+    else
+      outcome.not_the_same = said.error().text();
+  }
 }
 
 // What the living daemons decided, once more: their flight recorders must give the same.

@@ -49,6 +49,7 @@ class Demo {
   void leave_alone(Outcome& outcome) const;
   void wait_until_settled(Outcome& outcome) const;
   void replay(Outcome& outcome) const;
+  void compare(Outcome& outcome) const;
   Duration before() const;
   // A duration as it is on the usual machine, on this one.
   Duration here(Duration usual) const { return usual * options_.pair.slowness; }

@@ -199,6 +199,12 @@ Result<void> LabPair::command(NodeId node, std::vector<std::string> words, Durat
   return {};
 }
 
+Result<std::string> LabPair::verify(NodeId node, Duration deadline) const {
+  US_ASSIGN(auto said, ask(node, {"verify"}, deadline));
+  if (said.ends_with('\n')) said.pop_back();
+  return said;
+}
+
 Result<std::string> LabPair::replay(NodeId node) const {
   US_ASSIGN(auto said, ask(node, {"explain", "--replay"}, kReplayDeadline));
   if (said.ends_with('\n')) said.pop_back();

@@ -56,6 +56,8 @@ class LabPair {
   Result<void> command(NodeId node, std::vector<std::string> words, Duration deadline) const;
   // What the node's flight recorder keeps of what it saw and did, oldest first. An error where the recorder can't be read.
   Result<std::vector<NodeEvent>> events(NodeId node) const;
+  // `understudy verify` at the node that runs the guest: what it said. An error where the other node's image is not the same.
+  Result<std::string> verify(NodeId node, Duration deadline) const;
   // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
   Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.

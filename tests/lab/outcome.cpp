@@ -130,6 +130,7 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   against(outcome.frames_missed > 0, fmt::format("the wire tap missed {} frames, so it proves nothing", outcome.frames_missed));
   for (const std::string& sentence : outcome.not_replayed) against(true, sentence);
   against(!outcome.background.empty(), outcome.background);
+  against(!outcome.not_the_same.empty(), outcome.not_the_same);
 
   if (outcome.linux_guest) {
     for (auto& sentence : shortcomings(*outcome.linux_guest)) against(true, std::move(sentence));

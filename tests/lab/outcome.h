@@ -89,6 +89,9 @@ struct Outcome {
   // What each living daemon's recorded decisions were, done again: what `understudy explain --replay` said of them; empty: gone.
   std::array<std::string, 2> replayed;
   std::vector<std::string> not_replayed;  // a sentence each
+  // Of a pair that is protected at the end, still under load: what `understudy verify` said; or why the hosts do not hold the same.
+  std::string compared;
+  std::string not_the_same;
   std::optional<ArbiterBreak> arbiter;
   std::optional<RoughRun> rough;
   std::optional<FoundVerdict> verdict;  // of the other host on the struck one

@@ -94,6 +94,7 @@ const Case kCases[] = {
     {"gate_emptied_late", Fault::kDaemonStop, [](Outcome& o) { o.speakers.late_committed = 2; }, "two hosts answered"},
     {"blind", Fault::kKill, [](Outcome& o) { o.frames_missed = 1; }, "missed"},
     {"death", Fault::kServiceNicGone, [](Outcome& o) { o.background = "understudyd on host-b exited"; }, "host-b exited"},
+    {"not_the_same", Fault::kKill, [](Outcome& o) { o.not_the_same = "NOT the same on both nodes"; }, "NOT the same on both nodes"},
     {"nobody_runs", Fault::kKill, [](Outcome& o) { o.statuses[1] = node("secondary"); }, "not exactly one host"},
     {"both_run", Fault::kLinksCut, [](Outcome& o) { o.statuses[0] = node("primary"); }, "not exactly one host"},
     {"stayed", Fault::kServiceNicGone,

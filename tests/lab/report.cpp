@@ -135,6 +135,7 @@ std::string report_as_text(const Outcome& outcome) {
                         status ? fmt::format("{}, term {}: {}", status->role, status->term.raw(), status->reason) : "gone");
     if (const auto& said = outcome.replayed[static_cast<std::size_t>(id)]; !said.empty()) text += fmt::format("  {:<16} {}\n", "", said);
   }
+  if (!outcome.compared.empty()) text += fmt::format("  compared         {}\n", outcome.compared);
   text += '\n';
   for (const auto& example : history.examples) text += fmt::format("  history: {}\n", example);
   for (const auto& example : outcome.speakers.examples) text += fmt::format("  wire: {}\n", example);

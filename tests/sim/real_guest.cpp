@@ -194,6 +194,7 @@ void RealGuest::ensure_primary() {
   config.transfer_window_bytes = 4 * kPageSizeBytes;
   config.batch_pages = 2;
   config.final_round_pages = 4;
+  config.scrub = {.pages_per_second = 200};  // all of this small memory, several times a second
   primary_ = std::make_unique<PrimarySession>(config, machine_, *gate_, link_, *staging_, std::vector<DiskStream*>{}, clock_,
                                               static_cast<PrimaryEvents&>(*this));
 }
@@ -396,6 +397,7 @@ void RealGuest::receive(const PeerMessage& any) {
     case kind::kAck:
     case kind::kProgress:
     case kind::kReject:
+    case kind::kChecked:
       if (primary_) primary_->receive(*decoded, now());
       break;
     default:
@@ -434,6 +436,11 @@ void RealGuest::final_epoch_committed(CommittedEpoch at) {
 
 void RealGuest::final_epoch_failed(const std::string& reason) {
   host_.timer(Duration{}, [this, reason] { host_.feed(input::HandoverFailed{reason}); });
+}
+
+void RealGuest::pages_differ(CommittedEpoch at, const std::vector<PageIndex>& pages) {
+  host_.oracle.violate("one epoch", std::to_string(pages.size()) + " pages, from " + std::to_string(pages.front().raw()) +
+                                        " on, are not the same on both sides at epoch " + std::to_string(at.epoch.raw()));
 }
 
 void RealGuest::session_up(Session session, Term term, Incarnation peer) {

@@ -99,6 +99,8 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void session_refused(Term peer_promise, const std::string& reason) override;
   void final_epoch_committed(CommittedEpoch at) override;
   void final_epoch_failed(const std::string& reason) override;
+  void pages_differ(CommittedEpoch at, const std::vector<PageIndex>& pages) override;
+  void scrubbed(const ScrubReport&, bool) override {}
   void session_up(Session session, Term term, Incarnation peer) override;
   void image_overwritten() override;
   void epoch_committed(Session session, CommittedEpoch at, const std::string& ended) override;

@@ -93,6 +93,7 @@ TEST(Config, ReadsAWholeFile) {
   EXPECT_TRUE(config->control.operators.empty() && config->control.viewers.empty());
   EXPECT_EQ(config->timing.epoch, std::chrono::milliseconds{20});
   EXPECT_EQ(config->timing.takeover_after, std::chrono::milliseconds{400});
+  EXPECT_EQ(config->scrub_pages_per_second, 256U);
 }
 
 TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
@@ -115,6 +116,8 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
        "b.toml: expected a table [witness], [etcd] or [manual], found none"},
       {"unknown table", "[timing]", "[timings]", "unknown table or key \"timings\""},
       {"multicast MAC", "52:54", "53:54", "b.toml:14: [net] mac: expected a unicast address"},
+      {"scrub too fast", "peer = \"tcp://10.77.1.1:7001\"", "peer = \"tcp://10.77.1.1:7001\"\nscrub_kib_per_s = 2000000",
+       "[replication] scrub_kib_per_s: expected a whole number from 0 to 1048576, found 2000000"},
       {"bad address", "10.77.0.10", "10.77.0.256", "[net] guest_ip: expected an IPv4 address"},
       {"bad node", "node = \"b\"", "node = \"c\"", "b.toml:3: [pair] node: expected \"a\" or \"b\", found \"c\""},
       {"bad role", "\"secondary\"", "\"master\"", "[pair] initial_role: expected \"primary\" or \"secondary\""},

@@ -37,6 +37,7 @@ class NoGuest final : public GuestHost {
     ++presses;
     told(listens);
   }
+  void verify(std::function<void(const Result<Verification>&)> told) override { told(verification); }
   void answer(std::function<void()> answered) override {
     ++answers;
     answered();
@@ -46,6 +47,7 @@ class NoGuest final : public GuestHost {
   int presses = 0;
   int answers = 0;
   Result<bool> listens = true;
+  Result<Verification> verification = Verification{};
 
  private:
   const std::shared_ptr<ConsoleBacklog> console_ = std::make_shared<ConsoleBacklog>();

@@ -127,6 +127,23 @@ TEST_F(NodeRunnerTest, ThePowerButtonIsPressedWhereTheGuestRuns) {
   EXPECT_EQ(guest_.presses, 3);
 }
 
+TEST_F(NodeRunnerTest, AVerificationSaysWhatIsTheSame) {
+  run_the_guest();
+  guest_.verification = Verification{.term = Term{2}, .from = Epoch{7}, .to = Epoch{9}, .pages = 512};
+  const auto same = ask(OperatorRequest::Command::VERIFY);
+  EXPECT_TRUE(same.ok);
+  EXPECT_EQ(same.sentence, "the same on both nodes: 512 pages of memory and the machine's state, at the ends of epochs 7 to 9 of term 2");
+  guest_.verification->differing = 2;
+  guest_.verification->examples = {PageIndex{17}, PageIndex{40}};
+  const auto differs = ask(OperatorRequest::Command::VERIFY);
+  EXPECT_FALSE(differs.ok);
+  EXPECT_THAT(differs.sentence, HasSubstr("NOT the same on both nodes"));
+  EXPECT_THAT(differs.sentence, HasSubstr("2 of 512 pages of memory (the first: 17, 40)"));
+  EXPECT_FALSE(differs.verification->same());
+  guest_.verification = Error{ErrorCode::kRefused, "no session with a whole image is up"};
+  EXPECT_EQ(ask(OperatorRequest::Command::VERIFY).sentence, "not verified: no session with a whole image is up");
+}
+
 TEST_F(NodeRunnerTest, WithoutItsFlightRecorderItSaysSo) {
   start(true);
   const auto asked = ask(OperatorRequest::Command::EVENTS);
@@ -135,7 +152,7 @@ TEST_F(NodeRunnerTest, WithoutItsFlightRecorderItSaysSo) {
 }
 
 constexpr OperatorRequest::Command kOfARunningGuest[] = {OperatorRequest::Command::POWER_BUTTON, OperatorRequest::Command::CONSOLE,
-                                                         OperatorRequest::Command::BALLOON};
+                                                         OperatorRequest::Command::BALLOON, OperatorRequest::Command::VERIFY};
 
 TEST_F(NodeRunnerTest, AGuestThatIsOverIsNotAskedForAnything) {
   run_the_guest();

@@ -58,6 +58,17 @@ TEST(MessagesTest, TheRestThereAndBack) {
   EXPECT_EQ(from_bytes<Ack>(to_bytes(Ack{Term{2}}))->committed_term, Term{2});
   EXPECT_EQ(from_bytes<Progress>(to_bytes(Progress{77}))->parts, 77U);
   EXPECT_EQ(from_bytes<Reject>(to_bytes(Reject{"why"}))->reason, "why");
+  const auto question = from_bytes<CheckPages>(to_bytes(CheckPages{.pages = {PageIndex{7}, {11, 12}}, .state_hash = 13}));
+  ASSERT_TRUE(question);
+  EXPECT_EQ(question->pages, (PageCheck{PageIndex{7}, {11, 12}}));
+  EXPECT_EQ(question->state_hash, 13U);
+  const auto checked = from_bytes<Checked>(to_bytes(Checked{PageIndex{7}, 2, {PageIndex{8}}, true}));
+  ASSERT_TRUE(checked);
+  EXPECT_EQ(checked->first, PageIndex{7});
+  EXPECT_EQ(checked->count, 2U);
+  EXPECT_EQ(checked->differing, std::vector{PageIndex{8}});
+  EXPECT_TRUE(checked->state_differs);
+  EXPECT_FALSE(from_bytes<CheckPages>(to_bytes(CheckPages{.pages = {PageIndex{0}, std::vector<std::uint64_t>(kMaxCheckedPages + 1)}})));
   EXPECT_EQ(from_bytes<RaiseTerm>(to_bytes(RaiseTerm{Term{6}}))->previous, Term{6});
 }
 

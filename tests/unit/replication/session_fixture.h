@@ -41,6 +41,10 @@ struct PrimaryLog final : PrimaryEvents {
   }
   void final_epoch_committed(CommittedEpoch at) override { final_at = at; }
   void final_epoch_failed(const std::string& reason) override { final_failed.push_back(reason); }
+  void pages_differ(CommittedEpoch, const std::vector<PageIndex>& pages) override {
+    differing.insert(differing.end(), pages.begin(), pages.end());
+  }
+  void scrubbed(const ScrubReport& report, bool verification) override { scrubs.push_back({report, verification}); }
 
   std::vector<Up> ups;
   std::vector<CommittedEpoch> committed;
@@ -50,6 +54,8 @@ struct PrimaryLog final : PrimaryEvents {
   std::vector<Term> promises;
   std::optional<CommittedEpoch> final_at;
   std::vector<std::string> final_failed;
+  std::vector<PageIndex> differing;
+  std::vector<std::pair<ScrubReport, bool>> scrubs;
 };
 
 struct SecondaryLog final : SecondaryEvents {
