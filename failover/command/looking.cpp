@@ -10,6 +10,7 @@
 #include "failover/daemon/console_client.h"
 #include "failover/daemon/doctor.h"
 #include "failover/daemon/explain.h"
+#include "failover/daemon/json.h"
 #include "failover/daemon/status.h"
 
 namespace understudy::command {
@@ -29,6 +30,22 @@ int show_status(const Invocation& invocation) {
   print(text);
   std::fflush(stdout);
   return kDone;
+}
+
+int show_epochs(const Invocation& invocation, std::uint64_t from, unsigned last) {
+  OperatorCall call{schema::OperatorRequest::Command::EPOCHS};
+  call.from = from;
+  int code = kDone;
+  const auto asked = ask_daemon(invocation.socket, call, kStatusDeadline, [&](schema::OperatorReply::Reader reply) {
+    if (!reply.getOk()) {
+      code = fail(Error{ErrorCode::kRefused, reply.getSentence().cStr()});
+      return;
+    }
+    const auto epochs = reply.getEpochs();
+    for (unsigned i = epochs.size() - std::min(last, epochs.size()); i < epochs.size(); ++i)
+      print(invocation.json ? as_json(schema::EpochLine::Reader{epochs[i]}, JsonForm::kOneLine) : epoch_as_text(epochs[i]));
+  });
+  return asked ? code : fail(asked.error());
 }
 
 int watch_status(const Invocation& invocation) {
@@ -163,6 +180,18 @@ void add_looking(CLI::App& app, Invocation& invocation) {
   status->add_flag("--watch", *watch, "again every second, until interrupted");
   status->callback([&invocation, watch] {
     invocation.run = [&invocation, watch] { return *watch ? watch_status(invocation) : show_status(invocation); };
+  });
+
+  CLI::App* const epochs =
+      add_command(app, "epochs", "where the guest runs: the latest committed epochs, oldest first: pause, dirty pages, bytes, ack, gate",
+                  "understudy epochs --last 20");
+  add_json(epochs, invocation);
+  const auto from = std::make_shared<std::uint64_t>(0);
+  const auto last_epochs = std::make_shared<unsigned>(50);
+  epochs->add_option("--from", *from, "none of a lower number");
+  epochs->add_option("--last", *last_epochs, "so many of the latest; the node keeps 1024")->capture_default_str();
+  epochs->callback([&invocation, from, last_epochs] {
+    invocation.run = [&invocation, from, last_epochs] { return show_epochs(invocation, *from, *last_epochs); };
   });
 
   CLI::App* const preflight = add_command(

@@ -73,7 +73,8 @@ bool ControlAccess::admits_others() const { return admits_others_; }
 
 ControlRole role_for(schema::OperatorRequest::Command command) {
   using Command = schema::OperatorRequest::Command;
-  const bool only_reads = command == Command::STATUS || command == Command::EVENTS || command == Command::PREFLIGHT;
+  const bool only_reads =
+      command == Command::STATUS || command == Command::EPOCHS || command == Command::EVENTS || command == Command::PREFLIGHT;
   return only_reads ? ControlRole::kViewer : ControlRole::kOperator;
 }
 

@@ -142,6 +142,7 @@ class Host final : public GuestHost {
     on_side([this, answered = std::move(answered)](GuestSide&) { deps_.node_loop.post(answered); });
   }
   GuestNumbers numbers() const override { return side_->numbers(); }
+  std::vector<EpochLine> epochs(Epoch from) const override { return side_->epochs(from); }
 
  private:
   template <class Call>

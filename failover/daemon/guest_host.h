@@ -97,6 +97,8 @@ class GuestHost {
 
   // Any thread.
   virtual GuestNumbers numbers() const = 0;
+  // Committed while this node was primary, of this number and above, oldest first; the latest EpochStats::kWindow are kept.
+  virtual std::vector<EpochLine> epochs(Epoch from) const = 0;
 };
 
 }  // namespace understudy

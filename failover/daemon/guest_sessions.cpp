@@ -205,10 +205,12 @@ void GuestSide::epoch_committed(Session session, CommittedEpoch at, const EpochR
   show_committed(at);
   {
     const std::lock_guard lock{numbers_mutex_};
-    epochs_.add({.pause_us = us(report.timings.stood_still),
+    epochs_.add({.epoch = at.epoch,
+                 .pause_us = us(report.timings.stood_still),
                  .dirty_pages = report.dirty_pages,
                  .sent_bytes = report.sent_bytes,
-                 .ack_us = us(report.ack_latency)});
+                 .ack_us = us(report.ack_latency),
+                 .gate_frames = report.gate_frames});
   }
   log(Severity::kDebug, "epoch committed",
       {{"at", at.epoch},

@@ -267,6 +267,11 @@ void GuestSide::show_committed(CommittedEpoch at) {
   numbers_.open_epoch = after(at.epoch);
 }
 
+std::vector<EpochLine> GuestSide::epochs(Epoch from) const {
+  const std::lock_guard lock{numbers_mutex_};
+  return epochs_.lines(from);
+}
+
 GuestNumbers GuestSide::numbers() const {
   GuestNumbers numbers;
   {

@@ -63,6 +63,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
 
   // Any thread.
   GuestNumbers numbers() const;
+  std::vector<EpochLine> epochs(Epoch from) const;
 
  private:
   struct Disk {

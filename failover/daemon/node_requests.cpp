@@ -59,6 +59,10 @@ void NodeRunner::serve(const OperatorCall& call, OperatorServer::Answer answer) 
     answer({.ok = true, .sentence = "", .status = status()});
     return;
   }
+  if (command == schema::OperatorRequest::Command::EPOCHS) {
+    answer({.ok = true, .sentence = "", .status = {}, .epochs = guest_.epochs(Epoch{call.from})});
+    return;
+  }
   if (command == schema::OperatorRequest::Command::PREFLIGHT) {
     serve_preflight(std::move(answer));
     return;

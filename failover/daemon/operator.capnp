@@ -30,10 +30,11 @@ struct OperatorRequest {
     preflight @16;              # would a takeover work now
     grant @17;                  # without an arbiter: the operator's word that the other node does not run
     verify @18;                 # compares the guest's memory and state with the peer's image
+    epochs @19;                 # the latest committed epochs, from a number on, oldest first
   }
   console @2 :ConsoleRequest;
   balloonMib @3 :Int64 = -1;    # how much the guest is asked to give back; -1: only tell
-  from @4 :UInt64;              # the first serial wanted of the flight recorder
+  from @4 :UInt64;              # the first serial wanted of the flight recorder; the first epoch wanted
   by @5 :Text;                  # who asks, for a person
   reason @6 :Text;              # hold, fence: for a person
   forSeconds @7 :UInt64;        # hold: so long; 0: until it is released
@@ -65,6 +66,7 @@ struct OperatorReply {
   flight @5 :FlightReply;
   preflight @6 :Preflight;
   verification @7 :Verification;
+  epochs @8 :List(EpochLine);   # not more than 1024
 }
 
 struct Status {
@@ -211,6 +213,16 @@ struct EventLine {
   kind @5 :Text;
   text @6 :Text;
   monotonicNs @7 :UInt64;      # CLOCK_MONOTONIC of this host
+}
+
+# What `understudy epochs --json` prints, one a line: a committed epoch of the primary's.
+struct EpochLine {
+  epoch @0 :UInt64;
+  pauseUs @1 :UInt64;          # the vCPUs stood still
+  dirtyPages @2 :UInt64;
+  sentBytes @3 :UInt64;        # pages, state and disk writes, as sent; without the link's own
+  ackUs @4 :UInt64;            # from the guest's resume to the peer's ack
+  gateFrames @5 :UInt64;       # that waited when the ack came
 }
 
 # What `understudy explain --json` prints.

@@ -141,6 +141,8 @@ class ZmqOperatorServer final : public OperatorServer {
       auto events = flight.initEvents(static_cast<unsigned>(answer.events.size()));
       for (unsigned i = 0; i < events.size(); ++i) write_flight_event(answer.events[i], events[i]);
       flight.setChunk({reinterpret_cast<const kj::byte*>(answer.chunk.data()), answer.chunk.size()});
+      auto epochs = out.initEpochs(static_cast<unsigned>(answer.epochs.size()));
+      for (unsigned i = 0; i < epochs.size(); ++i) write_epoch(answer.epochs[i], epochs[i]);
       if (answer.preflight) write_preflight(*answer.preflight, out.initPreflight());
       if (answer.verification) write_verification(*answer.verification, out.initVerification());
       if (!answer.console) return;

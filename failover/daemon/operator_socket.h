@@ -27,7 +27,7 @@ struct OperatorCall {
   std::uint64_t console_from = 0;
   std::vector<std::byte> console_input;
   std::optional<std::uint64_t> balloon_mib;
-  std::uint64_t from = 0;  // of the flight recorder
+  std::uint64_t from = 0;  // of the flight recorder, or the first epoch
   std::string by;          // at most kMaxOperatorWords bytes, as `reason`
   std::string reason;
   std::optional<Duration> length;  // of a hold
@@ -48,6 +48,7 @@ struct OperatorAnswer {
   std::vector<std::byte> chunk{};  // as FlightDb::chunk() gives it
   std::optional<Preflight> preflight{};
   std::optional<Verification> verification{};
+  std::vector<EpochLine> epochs{};
 };
 
 // Loop-owned.

@@ -125,6 +125,20 @@ void write_status(const Status& status, schema::Status::Builder out) {
   }
 }
 
+void write_epoch(const EpochLine& line, schema::EpochLine::Builder out) {
+  out.setEpoch(line.epoch.raw());
+  out.setPauseUs(line.pause_us);
+  out.setDirtyPages(line.dirty_pages);
+  out.setSentBytes(line.sent_bytes);
+  out.setAckUs(line.ack_us);
+  out.setGateFrames(line.gate_frames);
+}
+
+std::string epoch_as_text(schema::EpochLine::Reader line) {
+  return fmt::format("epoch {}: pause {} us, {} dirty pages, {} bytes, ack after {} us, {} frames in the gate\n", line.getEpoch(),
+                     line.getPauseUs(), line.getDirtyPages(), line.getSentBytes(), line.getAckUs(), line.getGateFrames());
+}
+
 std::string status_as_json(schema::Status::Reader status) { return as_json(status, JsonForm::kIndented); }
 
 std::string status_as_text(schema::Status::Reader status) {

@@ -72,6 +72,16 @@ struct Status {
   LinkNumbers links;
 };
 
+// One committed epoch, as `understudy epochs` shows it.
+struct EpochLine {
+  Epoch epoch;
+  std::uint64_t pause_us = 0, dirty_pages = 0, sent_bytes = 0, ack_us = 0, gate_frames = 0;
+};
+
+void write_epoch(const EpochLine& line, schema::EpochLine::Builder out);
+// For a person: one line, ended by a newline.
+std::string epoch_as_text(schema::EpochLine::Reader line);
+
 void write_status(const Status& status, schema::Status::Builder out);
 
 // One JSON object with the schema's names; numbers are numbers.

@@ -23,7 +23,6 @@ constexpr const char* kTap = "bench0";
 constexpr const char* kHostAddress = "10.78.0.1/24";
 constexpr const char* kGuestIp = "10.78.0.2";
 constexpr const char* kMac = "52:54:00:78:00:02";
-constexpr const char* kQemu = "qemu-system-x86_64";
 
 // Bounds that only a hang breaks; times the machine's slowness.
 constexpr Duration kFirstWordDeadline = std::chrono::seconds{20};

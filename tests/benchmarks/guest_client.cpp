@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,6 +22,7 @@ namespace {
 constexpr std::size_t kMessageBytes = 64;
 constexpr std::size_t kStreamBufferBytes = std::size_t{256} << 10;
 constexpr unsigned kLossesAllowed = 5;
+constexpr std::uint16_t kPingId = 0x7573;
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -52,29 +54,66 @@ Result<void> receive_all(const UniqueFd& socket, void* data, std::size_t bytes, 
   return {};
 }
 
+// Over the header alone (RFC 792).
+std::uint16_t checksum_of(const icmphdr& header) {
+  std::array<std::uint16_t, sizeof header / 2> words{};
+  std::memcpy(words.data(), &header, sizeof header);
+  std::uint32_t sum = 0;
+  for (const std::uint16_t word : words) sum += word;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<std::uint16_t>(~sum);
+}
+
+// Whether the answer to that ping came before the socket's deadline; other packets are passed over.
+bool await_pong(const UniqueFd& socket, const sockaddr_in& guest, std::uint16_t sequence) {
+  std::array<std::byte, 2048> packet{};
+  while (true) {
+    sockaddr_in from{};
+    socklen_t from_bytes = sizeof from;
+    const auto got = ::recvfrom(socket.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
+    if (got < 0) return false;
+    const std::size_t ip_bytes = (std::to_integer<std::size_t>(packet[0]) & 0xf) * 4;
+    icmphdr header{};
+    if (static_cast<std::size_t>(got) < ip_bytes + sizeof header || from.sin_addr.s_addr != guest.sin_addr.s_addr) continue;
+    std::memcpy(&header, packet.data() + ip_bytes, sizeof header);
+    if (header.type == ICMP_ECHOREPLY && header.un.echo.id == htons(kPingId) && header.un.echo.sequence == sequence) return true;
+  }
+}
+
 }  // namespace
 
-Result<UniqueFd> GuestClient::connect_to(int type, std::uint16_t port) const {
-  UniqueFd socket{::socket(AF_INET, type | SOCK_CLOEXEC, 0)};
-  if (!socket) return Error::from_errno("open a socket");
-  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(options_.deadline).count();
-  const timeval bound{.tv_sec = whole / 1'000'000, .tv_usec = whole % 1'000'000};
-  const int on = 1;
-  if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound) < 0 ||
-      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound) < 0 ||
-      (type == SOCK_STREAM && ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0))
-    return Error::from_errno("set a socket's options");
+Result<sockaddr_in> GuestClient::address_of(std::uint16_t port) const {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   if (::inet_pton(AF_INET, options_.guest_ip.c_str(), &address.sin_addr) != 1)
     return Error{ErrorCode::kInvalid, "'" + options_.guest_ip + "' is no IPv4 address"};
+  return address;
+}
+
+Result<void> GuestClient::bound_waiting(const UniqueFd& socket) const {
+  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(options_.deadline).count();
+  const timeval bound{.tv_sec = whole / 1'000'000, .tv_usec = whole % 1'000'000};
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound) < 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound) < 0)
+    return Error::from_errno("set a socket's deadline");
+  return {};
+}
+
+Result<UniqueFd> GuestClient::connect_to(int type, std::uint16_t port) const {
+  UniqueFd socket{::socket(AF_INET, type | SOCK_CLOEXEC, 0)};
+  if (!socket) return Error::from_errno("open a socket");
+  US_TRY(bound_waiting(socket));
+  const int on = 1;
+  if (type == SOCK_STREAM && ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
+    return Error::from_errno("set a socket's options");
+  US_ASSIGN(const auto address, address_of(port));
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
     return failed(fmt::format("connect to the guest's port {}", port));
   return socket;
 }
 
-Result<double> GuestClient::round_trip_us(const UniqueFd& socket, unsigned losses_allowed) const {
+Result<std::vector<double>> GuestClient::round_trips_us(const UniqueFd& socket, unsigned losses_allowed) const {
   std::array<char, kMessageBytes> sent{};
   std::array<char, kMessageBytes> answer{};
   std::vector<double> samples;
@@ -94,17 +133,55 @@ Result<double> GuestClient::round_trip_us(const UniqueFd& socket, unsigned losse
       return Error{ErrorCode::kCorrupt, "the echo is not what was sent"};
     }
   }
-  return summarize(std::move(samples))->median;
+  return samples;
 }
 
-Result<double> GuestClient::udp_round_trip_us() const {
+Result<std::vector<double>> GuestClient::udp_round_trips_us() const {
   US_ASSIGN(const auto socket, connect_to(SOCK_DGRAM, kEchoPort));
-  return round_trip_us(socket, kLossesAllowed);
+  return round_trips_us(socket, kLossesAllowed);
 }
+
+Result<std::vector<double>> GuestClient::ping_round_trips_us() const {
+  const UniqueFd socket{::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP)};
+  if (!socket) return Error::from_errno("open a raw socket");
+  US_TRY(bound_waiting(socket));
+  US_ASSIGN(const auto address, address_of(0));
+  std::vector<double> samples;
+  unsigned losses = 0;
+  std::uint16_t number = 0;
+  const Instant until = clock_.now() + options_.each;
+  while (samples.empty() || clock_.now() < until) {
+    std::array<std::byte, kMessageBytes> packet{};
+    icmphdr header{};
+    header.type = ICMP_ECHO;
+    header.un.echo = {.id = htons(kPingId), .sequence = htons(++number)};
+    header.checksum = checksum_of(header);  // the rest is zeros
+    std::memcpy(packet.data(), &header, sizeof header);
+    const Instant began = clock_.now();
+    if (::sendto(socket.get(), packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0)
+      return failed("send a ping");
+    if (await_pong(socket, address, header.un.echo.sequence))
+      samples.push_back(seconds(clock_.now() - began) * 1e6);
+    else if (++losses > kLossesAllowed)
+      return Error{ErrorCode::kTimeout, "pings stay without an answer"};
+  }
+  return samples;
+}
+
+namespace {
+
+Result<double> median_of(Result<std::vector<double>> samples) {
+  if (!samples) return std::move(samples.error());
+  return summarize(std::move(*samples))->median;
+}
+
+}  // namespace
+
+Result<double> GuestClient::udp_round_trip_us() const { return median_of(udp_round_trips_us()); }
 
 Result<double> GuestClient::tcp_round_trip_us() const {
   US_ASSIGN(const auto socket, connect_to(SOCK_STREAM, kEchoPort));
-  return round_trip_us(socket, 0);
+  return median_of(round_trips_us(socket, 0));
 }
 
 Result<double> GuestClient::tcp_to_guest_mib_s() const {

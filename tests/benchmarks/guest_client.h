@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include <netinet/in.h>
 
 #include "net/base/clock.h"
 #include "net/base/result.h"
@@ -25,6 +28,9 @@ class GuestClient {
   // times at most.
   Result<double> udp_round_trip_us() const;
   Result<double> tcp_round_trip_us() const;
+  // Each of them, in their order. A ping is the guest kernel's to answer, and needs a raw socket of us.
+  Result<std::vector<double>> udp_round_trips_us() const;
+  Result<std::vector<double>> ping_round_trips_us() const;
   // MiB/s that the guest's process has taken, or that came from it.
   Result<double> tcp_to_guest_mib_s() const;
   Result<double> tcp_from_guest_mib_s() const;
@@ -33,7 +39,9 @@ class GuestClient {
 
  private:
   Result<UniqueFd> connect_to(int type, std::uint16_t port) const;
-  Result<double> round_trip_us(const UniqueFd& socket, unsigned losses_allowed) const;
+  Result<std::vector<double>> round_trips_us(const UniqueFd& socket, unsigned losses_allowed) const;
+  Result<sockaddr_in> address_of(std::uint16_t port) const;
+  Result<void> bound_waiting(const UniqueFd& socket) const;
 
   const Clock& clock_;
   const Options options_;

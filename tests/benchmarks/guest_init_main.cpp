@@ -1,4 +1,5 @@
-// The guest's only process: echoes, takes and sends bytes on its network, and works on its disk, as it is told (guest_protocol.h).
+// The guest's only process: echoes, takes and sends bytes on its network, and works on its disk, as it is told (guest_protocol.h); with
+// load=1 on the command line, it is a load (guest_load.h).
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 
 #include "tests/benchmarks/guest_disk.h"
+#include "tests/benchmarks/guest_load.h"
 #include "tests/benchmarks/guest_protocol.h"
 
 namespace understudy::bench {
@@ -145,20 +147,23 @@ void serve(std::uint16_t port, void (*service)(int)) {
   }}.detach();
 }
 
-[[noreturn]] void run() {
-  say(kInitLine);
-  if (::mount("dev", "/dev", "devtmpfs", 0, nullptr) < 0) fail("mount /dev");
-  const char* const address = std::getenv("guest_ip");  // the kernel hands on what it does not know itself
-  if (address == nullptr) {
-    errno = EINVAL;
-    fail("guest_ip= is not on the command line");
-  }
+void serve_network(const char* address) {
   bring_up_network(address, "255.255.255.0");
   std::thread{echo_datagrams, bound_socket(SOCK_DGRAM, kEchoPort)}.detach();
   serve(kEchoPort, echo);
   serve(kSinkPort, take);
   serve(kSourcePort, give);
   serve(kDiskPort, obey);
+}
+
+[[noreturn]] void run() {
+  say(kInitLine);
+  if (::mount("dev", "/dev", "devtmpfs", 0, nullptr) < 0) fail("mount /dev");
+  // The kernel hands on what it does not know itself.
+  if (std::getenv("load") != nullptr) {
+    if (const char* const failed = start_load(); failed != nullptr) fail(failed);
+  }
+  if (const char* const address = std::getenv("guest_ip"); address != nullptr) serve_network(address);
   say(kReadyLine);
   while (true) ::pause();
 }

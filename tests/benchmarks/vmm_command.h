@@ -9,6 +9,8 @@
 
 namespace understudy::bench {
 
+inline constexpr const char* kQemu = "qemu-system-x86_64";
+
 struct GuestSettings {
   std::string kernel;
   std::string initrd;  // empty: none, and the kernel is the tiny one

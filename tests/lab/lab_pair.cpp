@@ -6,8 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "failover/daemon/timing.h"
-
 namespace understudy::lab {
 
 namespace {
@@ -142,15 +140,12 @@ std::string LabPair::configuration(NodeId id) const {
   text += fmt::format("[heartbeat]\nbind = \"tcp://10.77.1.{0}:7002\"\npeer = \"tcp://10.77.1.{1}:7002\"\n\n", own, peer);
   text += LabArbiter::configuration(arbiter_options());
   text += keys_.configuration(options_.folder, id, options_.arbiter == ArbiterKind::kWitness);
-  if (options_.slowness > 1) {
-    const Timing usual;
-    text += "[timing]\n";
-    for (const TimingKey& key : kTimingKeys) {
-      const auto stretched = std::chrono::duration_cast<std::chrono::milliseconds>(usual.*key.value * options_.slowness);
-      text += fmt::format("{} = {}\n", key.name, stretched.count());
-    }
-    text += '\n';
+  text += "[timing]\n";
+  for (const TimingKey& key : kTimingKeys) {
+    const auto stretched = std::chrono::duration_cast<std::chrono::milliseconds>(options_.timing.*key.value * options_.slowness);
+    text += fmt::format("{} = {}\n", key.name, stretched.count());
   }
+  text += '\n';
   // One kernel is under both hosts: each reads a log of its own, so that a fault may be one host's.
   text += fmt::format("[probes]\necho_target = \"{}\"\necho_lost_ms = {}\nkernel_log = {}\nmemory_pressure = {}\n\n", kClientIp.text(),
                       1000 * options_.slowness, quoted(kernel_log(id)), quoted(memory_pressure(id)));
@@ -192,6 +187,11 @@ Result<std::vector<NodeEvent>> LabPair::events(NodeId node) const {
   auto events = parse_node_events(said);
   if (!events) return std::move(events.error()).within("ask " + kHosts[static_cast<std::size_t>(node)]);
   return events;
+}
+
+Result<std::vector<NodeEpoch>> LabPair::epochs(NodeId node, Epoch from) const {
+  US_ASSIGN(const auto said, ask(node, {"epochs", "--json", "--from", std::to_string(from.raw()), "--last", "1024"}, kEventsDeadline));
+  return parse_node_epochs(said);
 }
 
 Result<void> LabPair::command(NodeId node, std::vector<std::string> words, Duration deadline) const {

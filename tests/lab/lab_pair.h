@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "failover/daemon/timing.h"
 #include "net/base/addresses.h"
 #include "net/base/clock.h"
 #include "net/base/ids.h"
@@ -42,7 +43,8 @@ class LabPair {
     // A guest that ends is a checkpoint that was torn, unless it was told to: it is not to hide behind a reboot.
     bool reboot_on_reset = false;
     bool reboot_on_crash = false;
-    // The daemons' timing and the deadlines of `status` and `command` are multiplied by it: for a machine that is so many times slower than
+    Timing timing;
+    // `timing` and the deadlines of `status` and `command` are multiplied by it: for a machine that is so many times slower than
     // the usual ones.
     unsigned slowness = 1;
   };
@@ -58,6 +60,8 @@ class LabPair {
   Result<std::vector<NodeEvent>> events(NodeId node) const;
   // `understudy verify` at the node that runs the guest: what it said. An error where the other node's image is not the same.
   Result<std::string> verify(NodeId node, Duration deadline) const;
+  // The committed epochs that it keeps, of this number and above, oldest first.
+  Result<std::vector<NodeEpoch>> epochs(NodeId node, Epoch from) const;
   // The node's recorded decisions done again by `understudy explain --replay`: what it said. An error where they came out otherwise.
   Result<std::string> replay(NodeId node) const;
   // Until host-a says that the pair is protected.

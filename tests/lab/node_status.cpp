@@ -114,6 +114,21 @@ Result<void> parse(std::string_view what, std::string_view json, Read read) {
   return {};
 }
 
+// An object a line.
+template <class Line, class Read>
+Result<std::vector<Line>> parse_lines(std::string_view what, std::string_view json_lines, Read read) {
+  std::vector<Line> lines;
+  while (!json_lines.empty()) {
+    const auto line = json_lines.substr(0, json_lines.find('\n'));
+    json_lines.remove_prefix(std::min(line.size() + 1, json_lines.size()));
+    US_TRY(parse(what, line, [&](JsonValue::Reader root, std::string& wrong) {
+      Fields fields{root, wrong};
+      lines.push_back(read(fields));
+    }));
+  }
+  return lines;
+}
+
 }  // namespace
 
 Result<NodeStatus> parse_node_status(std::string_view json) {
@@ -123,16 +138,19 @@ Result<NodeStatus> parse_node_status(std::string_view json) {
 }
 
 Result<std::vector<NodeEvent>> parse_node_events(std::string_view json_lines) {
-  std::vector<NodeEvent> events;
-  while (!json_lines.empty()) {
-    const auto line = json_lines.substr(0, json_lines.find('\n'));
-    json_lines.remove_prefix(std::min(line.size() + 1, json_lines.size()));
-    US_TRY(parse("event", line, [&](JsonValue::Reader root, std::string& wrong) {
-      Fields fields{root, wrong};
-      events.push_back({.at = fields.instant("monotonicNs"), .kind = fields.text("kind"), .text = fields.text("text")});
-    }));
-  }
-  return events;
+  return parse_lines<NodeEvent>("event", json_lines, [](Fields& fields) {
+    return NodeEvent{.at = fields.instant("monotonicNs"), .kind = fields.text("kind"), .text = fields.text("text")};
+  });
+}
+
+Result<std::vector<NodeEpoch>> parse_node_epochs(std::string_view json_lines) {
+  return parse_lines<NodeEpoch>("epoch", json_lines, [](Fields& fields) {
+    return NodeEpoch{.epoch = Epoch{fields.number("epoch")},
+                     .pause_us = fields.number("pauseUs"),
+                     .dirty_pages = fields.number("dirtyPages"),
+                     .sent_bytes = fields.number("sentBytes"),
+                     .ack_us = fields.number("ackUs")};
+  });
 }
 
 }  // namespace understudy::lab

@@ -46,8 +46,18 @@ struct NodeEvent {
   std::string text;
 };
 
+// One line of `understudy epochs --json`.
+struct NodeEpoch {
+  Epoch epoch;
+  std::uint64_t pause_us = 0;
+  std::uint64_t dirty_pages = 0;
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t ack_us = 0;
+};
+
 // kCorrupt names the field that is missing or of another type.
 Result<NodeStatus> parse_node_status(std::string_view json);
 Result<std::vector<NodeEvent>> parse_node_events(std::string_view json_lines);
+Result<std::vector<NodeEpoch>> parse_node_epochs(std::string_view json_lines);
 
 }  // namespace understudy::lab

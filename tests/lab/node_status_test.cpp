@@ -69,6 +69,18 @@ TEST(NodeEvents, ALineThatIsCutOrLacksAFieldIsRefused) {
   EXPECT_THAT(events.error().text(), testing::HasSubstr("monotonicNs"));
 }
 
+TEST(NodeEpochs, AreRead) {
+  const auto epochs = parse_node_epochs(R"({"epoch":7,"pauseUs":310,"dirtyPages":21,"sentBytes":90112,"ackUs":800,"gateFrames":2}
+{"epoch":8,"pauseUs":300,"dirtyPages":20,"sentBytes":90000,"ackUs":700,"gateFrames":0}
+)");
+  ASSERT_TRUE(epochs) << epochs.error().text();
+  ASSERT_EQ(epochs->size(), 2U);
+  EXPECT_EQ((*epochs)[0].epoch, Epoch{7});
+  EXPECT_EQ((*epochs)[0].pause_us, 310U);
+  EXPECT_EQ((*epochs)[1].ack_us, 700U);
+  EXPECT_FALSE(parse_node_epochs(R"({"epoch":7})"));
+}
+
 TEST(NodeStatus, WhatIsNotJsonIsRefused) {
   for (std::size_t size = 0; size < kStatus.size(); ++size) EXPECT_FALSE(parse_node_status(kStatus.substr(0, size))) << size;
   EXPECT_FALSE(parse_node_status("[]"));

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "failover/daemon/epoch_stats.h"
 #include "net/base/event_loop.h"
 #include "tests/support/bounds.h"
 
@@ -139,6 +140,32 @@ TEST_F(CommandSent, EveryAnswerOfAPreflightHasItsExitStatus) {
   }
   answer_.preflight.reset();
   EXPECT_EQ(say("preflight"), (std::pair{2, std::string{"as you wish\n"}})) << "a daemon that does not know the question";
+}
+
+TEST_F(CommandSent, EpochsAreShownOldestFirstAndNoMoreThanWanted) {
+  for (std::uint64_t n = 1; n <= 3; ++n) answer_.epochs.push_back({.epoch = Epoch{n}, .pause_us = 100 * n, .dirty_pages = n});
+  EXPECT_EQ(say("epochs --from 1 --last 2"),
+            (std::pair{0, std::string{"epoch 2: pause 200 us, 2 dirty pages, 0 bytes, ack after 0 us, 0 frames in the gate\n"
+                                      "epoch 3: pause 300 us, 3 dirty pages, 0 bytes, ack after 0 us, 0 frames in the gate\n"}}));
+  EXPECT_EQ(heard_->command, Asked::EPOCHS);
+  EXPECT_EQ(heard_->from, 1U);
+  const auto [code, json] = say("epochs --last 1 --json");
+  EXPECT_EQ(code, 0);
+  EXPECT_THAT(json, HasSubstr("\"epoch\":3,\"pauseUs\":300"));
+}
+
+TEST(EpochStats, KeepsTheLatestAndTellsThemFromANumberOn) {
+  EpochStats stats;
+  EXPECT_TRUE(stats.lines(Epoch{0}).empty());
+  EXPECT_EQ(stats.summary().pause_median_us, 0U);
+  for (std::uint64_t n = 1; n <= EpochStats::kWindow + 10; ++n) stats.add({.epoch = Epoch{n}, .pause_us = n});
+  const auto all = stats.lines(Epoch{0});
+  ASSERT_EQ(all.size(), EpochStats::kWindow);
+  EXPECT_EQ(all.front().epoch, Epoch{11});
+  EXPECT_EQ(all.back().epoch, Epoch{EpochStats::kWindow + 10});
+  EXPECT_EQ(stats.lines(Epoch{EpochStats::kWindow + 9}).size(), 2U);
+  EXPECT_EQ(stats.summary().pause_us, EpochStats::kWindow + 10);
+  EXPECT_EQ(stats.summary().pause_median_us, 11 + EpochStats::kWindow / 2);
 }
 
 // What bash would offer after these words (the last may be empty).

@@ -43,6 +43,7 @@ class NoGuest final : public GuestHost {
     answered();
   }
   GuestNumbers numbers() const override { return {}; }
+  std::vector<EpochLine> epochs(Epoch) const override { return {}; }
 
   int presses = 0;
   int answers = 0;

@@ -218,12 +218,13 @@ TEST_F(OperatorSocketTest, UsersDoWhatTheirRoleAllows) {
   EXPECT_EQ(asked_as(2, path_, Command::TAKEOVER), "ok: done|shop");
   EXPECT_EQ(asked_as(1, path_, Command::STATUS), "ok: done|shop");
   EXPECT_EQ(asked_as(1, path_, Command::EVENTS), "ok: done|shop");
-  EXPECT_EQ(served.load(), 3U);
+  EXPECT_EQ(asked_as(1, path_, Command::EPOCHS), "ok: done|shop");
+  EXPECT_EQ(served.load(), 4U);
   for (const Command command :
        {Command::TAKEOVER, Command::SWITCHOVER, Command::START, Command::CONSOLE, Command::BALLOON, Command::POWER_BUTTON, Command::FLIGHT})
     EXPECT_THAT(asked_as(1, path_, command), HasSubstr("no: user 1 is a viewer of this daemon, and that is an operator's command"));
   EXPECT_THAT(asked_as(3, path_, Command::STATUS), testing::StartsWith("no: user 3 may not use this daemon: ask root"));
-  EXPECT_EQ(served.load(), 3U);
+  EXPECT_EQ(served.load(), 4U);
   ASSERT_TRUE(ask_daemon(path_, Command::STATUS, kLong, [](schema::OperatorReply::Reader reply) {
     EXPECT_EQ(reply.getStatus().getControl().getRefused(), 8U);
     EXPECT_THAT(reply.getStatus().getControl().getLastRefused().cStr(), HasSubstr("user 3"));
