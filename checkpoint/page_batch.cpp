@@ -96,9 +96,20 @@ Result<std::vector<std::uint32_t>> read_pages(const char* name, capnp::List<std:
   return out;
 }
 
+// Whether the page must travel; `hot` counts it.
+bool is_new(std::uint32_t page, std::span<const std::byte, kPageSizeBytes> content, HotPages* hot) {
+  if (hot == nullptr) return true;
+  if (const std::byte* const base = hot->base(page); base != nullptr && std::memcmp(base, content.data(), kPageSizeBytes) == 0) {
+    hot->unchanged(page);
+    return false;
+  }
+  hot->changed(page, content);
+  return true;
+}
+
 }  // namespace
 
-std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence) {
+std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence, HotPages* hot) {
   US_CHECK(max_pages > 0 && max_pages <= kMaxBatchPages && staged.pages.size() <= staged.buffer.capacity_pages());
   std::vector<EncodedPart> parts;
   parts.reserve(staged.pages.size() / max_pages + staged.zero_pages.size() / kMaxBatchPages + 2);
@@ -113,6 +124,7 @@ std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages,
     const std::byte* const contents = out;
     for (std::size_t i = from; i < to; ++i) {
       const std::byte* const page = buffer + i * kPageSizeBytes;
+      if (!is_new(staged.pages[i], std::span<const std::byte, kPageSizeBytes>{page, kPageSizeBytes}, hot)) continue;
       if (is_zero_page(page)) {
         zero_pages.push_back(staged.pages[i]);
         continue;
@@ -121,10 +133,13 @@ std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages,
       out += kPageSizeBytes;
       pages.push_back(staged.pages[i]);
     }
+    if (pages.empty() && zero_pages.empty()) continue;
     const std::span<const std::byte> bytes{contents, static_cast<std::size_t>(out - contents)};
     const auto sequence = first_sequence + static_cast<std::uint32_t>(parts.size());
     parts.push_back(make_part(sequence, pages, zero_pages, OwnedBytes{bytes, staged.buffer.owner()}));
   }
+  if (hot != nullptr)
+    for (const std::uint32_t page : staged.zero_pages) hot->forget(page);
   for (std::span<const std::uint32_t> left = staged.zero_pages; !left.empty();) {
     const auto known = left.first(std::min(left.size(), kMaxBatchPages));
     parts.push_back(make_part(first_sequence + static_cast<std::uint32_t>(parts.size()), {}, known, {}));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/disk_write.h"
+#include "checkpoint/hot_pages.h"
 #include "checkpoint/staging.h"
 #include "net/base/result.h"
 
@@ -28,7 +29,8 @@ inline constexpr std::size_t kMaxBatchWrites = 256;
 // Cuts staged pages into batches of at most `max_pages` (1 to kMaxBatchPages), numbered from `first_sequence`. Zero pages are taken out, so
 // the buffer's contents are moved together: the staging copy is used up by this. Pages known to be zeros come last, in batches of their own
 // of kMaxBatchPages. Call when the guest runs again.
-std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence);
+// With `hot` (after its begin_epoch()) a page that equals what was sent last is left out, and the pages are counted there.
+std::vector<EncodedPart> encode_pages(StagedPages staged, std::size_t max_pages, std::uint32_t first_sequence, HotPages* hot = nullptr);
 
 // One batch of 1 to kMaxBatchWrites writes.
 EncodedPart encode_disk_writes(std::span<const DiskWrite> writes, std::uint32_t sequence);

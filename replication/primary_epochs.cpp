@@ -34,6 +34,7 @@ void PrimarySession::end_epoch(Instant now) {
   sending_ = gate_.open_epoch();
   report_ = EpochReport{};
   report_.full_transfer = phase_ == Phase::kTransfer;
+  hot_.begin_epoch(sending_, window_.committed());
   auto captured = capture_->pause(config_.pause_deadline);
   if (captured) captured = capture_->save();
   if (captured) captured = capture_->harvest();
@@ -114,6 +115,9 @@ void PrimarySession::finish_capture(Instant now) {
     scrub_.sent(run, {start_.term, epoch}, now);
   }
   report_.encode = clock_.now() - encode_began;
+  report_.hot_pages = hot_.hot_count();
+  const Duration looks = report_.timings.copy + report_.encode;
+  if (const auto looked = static_cast<Duration::rep>(report_.dirty_pages); looked > 0 && looks > Duration{}) hot_.measured(looks / looked);
   report_.ended = ended.has_value();
   sent.report = report_;
 
@@ -143,9 +147,12 @@ void PrimarySession::drop_capture() {
 }
 
 void PrimarySession::send_pages(StagedPages staged) {
-  for (EncodedPart& part : encode_pages(std::move(staged), config_.batch_pages, digest_.parts())) {
+  // The rounds of a full transfer are no epoch: what the guest writes meanwhile is neither hot nor cold.
+  HotPages* const hot = capture_ ? &hot_ : nullptr;
+  for (EncodedPart& part : encode_pages(std::move(staged), config_.batch_pages, digest_.parts(), hot)) {
     digest_.add_pages(part.checksum, part.pages, part.zero_pages);
     report_.zero_pages += part.zero_pages;
+    report_.changed_pages += part.pages;
     report_.sent_bytes += part.bulk_bytes;
     if (transfer_ && !capture_) {
       transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});

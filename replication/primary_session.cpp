@@ -22,7 +22,8 @@ PrimarySession::PrimarySession(PrimaryConfig config, CheckpointSource& source, E
       events_{events},
       window_{config_.window},
       scrub_{config_.scrub, source.page_count()},
-      unsent_writes_(disks_.size()) {
+      unsent_writes_(disks_.size()),
+      hot_{source_, config_.max_hot_pages} {
   US_CHECK(config_.batch_pages > 0 && config_.batch_pages <= kMaxBatchPages && config_.window.max_in_flight > 0);
   US_CHECK(config_.disk_chunk_bytes > 0 && config_.disk_chunk_bytes <= kMaxDiskWriteBytes && config_.disk_chunk_bytes % 512 == 0);
 }
@@ -96,6 +97,7 @@ void PrimarySession::end_session(Instant now) {
     if (auto resumed = source_.resume(); !resumed)
       log(Severity::kError, "rebooted guest not resumed", {{"reason", resumed.error().text()}});
   }
+  hot_.forget_copies();  // the peer may not have got them
   const Phase was = std::exchange(phase_, Phase::kIdle);
   if (was == Phase::kTransfer) forget_peer();
   if (was == Phase::kEpochs)
@@ -114,6 +116,7 @@ void PrimarySession::forget_peer() {
   for (auto& writes : unsent_writes_) writes.clear();
   for (DiskStream* disk : disks_) disk->stop_stream();
   retained_.reset();
+  hot_.reset();
   if (!std::exchange(tracking_, false)) return;
   if (auto stopped = source_.stop_tracking(); !stopped)
     log(Severity::kWarning, "dirty tracking not stopped", {{"reason", stopped.error().text()}});
@@ -273,7 +276,10 @@ void PrimarySession::on_checked(const Envelope& from, const Checked& checked, In
   const Session session = start_.session;
   if (!checked.differing.empty()) {
     PageSet again{source_.page_count()};
-    for (const PageIndex page : checked.differing) again.insert(page);
+    for (const PageIndex page : checked.differing) {
+      again.insert(page);
+      hot_.forget(static_cast<std::uint32_t>(page.raw()));
+    }
     source_.merge_back(again);
     events_.pages_differ({from.term, from.epoch}, checked.differing);
     if (phase_ != Phase::kEpochs || start_.session != session) return;  // the owner ended it in the event

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "checkpoint/capture.h"
+#include "checkpoint/hot_pages.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/staging.h"
 #include "net/base/clock.h"
@@ -52,12 +53,15 @@ struct PrimaryConfig {
   std::size_t batch_pages = 256;         // 1 to kMaxBatchPages
   std::uint32_t disk_chunk_bytes = std::uint32_t{1} << 20;
   ScrubLimits scrub;
+  std::size_t max_hot_pages = 16384;  // kept writable, with a copy of each (HotPages); 0: every page is protected again
 };
 
 // The numbers of one committed epoch.
 struct EpochReport {
   EpochTimings timings;
-  std::size_t dirty_pages = 0;
+  std::size_t dirty_pages = 0;    // reported by the harvest
+  std::size_t changed_pages = 0;  // of them, those that travel: a hot page is reported also when it was not written
+  std::size_t hot_pages = 0;      // of the guest, when the epoch ended
   std::size_t zero_pages = 0;
   std::size_t disk_writes = 0;
   std::size_t disk_bytes = 0;
@@ -244,6 +248,7 @@ class PrimarySession {
   Scrub scrub_;
   std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: taken from the stream, and older than what is in it now
   bool tracking_ = false;
+  HotPages hot_;
   bool first_committed_ = false;
 
   // The epoch being sent.

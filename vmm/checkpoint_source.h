@@ -70,10 +70,15 @@ class CheckpointSource {
   virtual Result<void> pause(Duration deadline) = 0;
   // The whole machine but for memory: vCPUs, irqchip, clock, devices. Only while paused. Valid until the next save().
   virtual Result<std::span<const std::byte>> save() = 0;
-  // Adds to `into` every page written since the last harvest, and write-protects them again: a page is protected before the caller copies
-  // it. While paused, call after save(): KVM itself writes guest memory during save. May also be called while the guest runs (pre-copy). On
-  // error nothing is lost: the pages are reported again.
+  // Adds to `into` every page written since the last harvest, and write-protects them again (but for hot ones): a page is protected before
+  // the caller copies it. While paused, call after save(): KVM itself writes guest memory during save. May also be called while the guest
+  // runs (pre-copy). On error nothing is lost: the pages are reported again.
   virtual Result<void> harvest(PageSet& into) = 0;
+  // A hot page, once written, is not protected again: every harvest reports it, written anew or not, and no write to it costs the guest a
+  // fault. No longer hot: the next harvest reports it once more and protects it. No page is hot at first, nor after stop_tracking().
+  virtual void set_hot(PageIndex page, bool hot) = 0;
+  // What the guest's first write to a protected page costs it on this host, as measured.
+  virtual Duration protection_fault() const = 0;
   // Gives back pages of a harvest whose epoch was aborted: the next harvest reports them again.
   virtual void merge_back(const PageSet& pages) = 0;
   virtual Result<void> resume() = 0;

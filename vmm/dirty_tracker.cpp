@@ -15,7 +15,12 @@ std::size_t words_of(const MemoryRegion& region) { return (region.page_count + 6
 }  // namespace
 
 DirtyTracker::DirtyTracker(DirtyLog& log, MemoryLayout layout, AtomicPageSet& host_writes)
-    : log_{log}, layout_{std::move(layout)}, host_writes_{host_writes}, given_back_{layout_.page_count()}, taken_{layout_.page_count()} {
+    : log_{log},
+      layout_{std::move(layout)},
+      host_writes_{host_writes},
+      given_back_{layout_.page_count()},
+      hot_{layout_.page_count()},
+      taken_{layout_.page_count()} {
   US_CHECK(host_writes_.page_count() == layout_.page_count());
   std::size_t most = 0;
   for (const auto& region : layout_.regions) {
@@ -44,8 +49,16 @@ Result<void> DirtyTracker::start() {
 Result<void> DirtyTracker::stop() {
   if (!started_) return {};
   US_TRY(log_.stop());
+  hot_.clear();
   started_ = false;
   return {};
+}
+
+void DirtyTracker::set_hot(PageIndex page, bool hot) {
+  if (hot)
+    hot_.insert(page);
+  else
+    hot_.remove(page);
 }
 
 Result<void> DirtyTracker::harvest(PageSet& into) {
@@ -71,7 +84,11 @@ Result<void> DirtyTracker::harvest_slot(std::uint32_t slot, PageSet& taken) {
   US_TRY(log_.read(slot, words));
   // Taken before it is cleared: a clear that fails half way has already forgotten some of them.
   const auto target = taken.words().subspan(region.first_page.raw() / 64, words.size());
-  for (std::size_t i = 0; i < words.size(); ++i) target[i] |= words[i];
+  const auto hot = std::as_const(hot_).words().subspan(region.first_page.raw() / 64, words.size());
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    target[i] |= words[i];
+    words[i] &= ~hot[i];
+  }
   return clear_slot(slot, words);
 }
 

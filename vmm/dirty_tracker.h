@@ -1,7 +1,8 @@
 // Which pages were written: KVM's log of the guest's writes joined with the VMM's own, which KVM does not see.
 //
 // Invariant: a page reported by neither is unchanged since it was last reported. So whatever is taken from a source and not handed to the
-// caller goes into `given_back_`, and from there into the next harvest.
+// caller goes into `given_back_`, and from there into the next harvest. A hot page's bit is read and not cleared: KVM leaves the page
+// writable, and goes on reporting it.
 // Threading: the machine's controlling thread; guest and devices may write meanwhile.
 #pragma once
 
@@ -40,9 +41,14 @@ class DirtyTracker {
   // See CheckpointSource::harvest() and merge_back(). kRefused when not started.
   Result<void> harvest(PageSet& into);
   void merge_back(const PageSet& pages) { given_back_.merge(pages); }
+  // See CheckpointSource::set_hot().
+  void set_hot(PageIndex page, bool hot);
+  // For a tracker that takes another's place.
+  void take_hot_of(const DirtyTracker& other) { hot_ = other.hot_; }
 
  private:
   Result<void> harvest_slot(std::uint32_t slot, PageSet& taken);
+  // Clears the bits of `words` in the slot's log.
   Result<void> clear_slot(std::uint32_t slot, std::span<const std::uint64_t> words);
 
   DirtyLog& log_;
@@ -50,6 +56,7 @@ class DirtyTracker {
   AtomicPageSet& host_writes_;
   bool started_ = false;
   PageSet given_back_;
+  PageSet hot_;
   PageSet taken_;                      // scratch: the harvest under way
   std::vector<std::uint64_t> bitmap_;  // scratch: one slot's log
 };

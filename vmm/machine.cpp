@@ -70,6 +70,8 @@ void Machine::zero_pages(PageIndex first, std::size_t count) {
 Result<void> Machine::start_tracking() { return parts_->tracker->start(); }
 Result<void> Machine::stop_tracking() { return parts_->tracker->stop(); }
 Result<void> Machine::harvest(PageSet& into) { return parts_->tracker->harvest(into); }
+void Machine::set_hot(PageIndex page, bool hot) { parts_->tracker->set_hot(page, hot); }
+Duration Machine::protection_fault() const { return parts_->protection_fault; }
 void Machine::merge_back(const PageSet& pages) { parts_->tracker->merge_back(pages); }
 
 bool Machine::paused() const { return parts_->life != Parts::Life::kRunning; }

@@ -82,6 +82,8 @@ class Machine final : public CheckpointSource, public CheckpointTarget {
   Result<void> pause(Duration deadline) override;
   Result<std::span<const std::byte>> save() override;
   Result<void> harvest(PageSet& into) override;
+  void set_hot(PageIndex page, bool hot) override;
+  Duration protection_fault() const override;
   void merge_back(const PageSet& pages) override;
   Result<void> check_state(std::span<const std::byte> state) const override;
   // On a machine that never ran, not even booted: else kRefused.

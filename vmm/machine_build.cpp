@@ -4,6 +4,7 @@
 #include "net/base/log.h"
 #include "vmm/cpu_model.h"
 #include "vmm/machine_parts.h"
+#include "vmm/protection_fault.h"
 
 namespace understudy {
 
@@ -39,6 +40,7 @@ Result<void> Machine::Parts::build() {
   fit.fingerprint.xsave_bytes = fit.abilities.xsave_bytes;
   fit.fingerprint.device_ids = devices->device_ids();
   guest_tsc_khz = fit.tsc.khz;
+  protection_fault = protection_fault_here(kvm, clock);
   state.fingerprint = fit.fingerprint;
   state.cpuid = cpuid;
   for (unsigned i = 0; i < config.vcpu_count; ++i) state.vcpus.push_back(make_vcpu_state(fit.abilities));

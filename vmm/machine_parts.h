@@ -41,6 +41,7 @@ struct Machine::Parts {
   std::string kernel_help;  // what a Linux guest is told on its command line to be well on this KVM
   StateFit fit;
   std::uint64_t guest_tsc_khz = 0;
+  Duration protection_fault{};
   std::unique_ptr<LoopThread> loop;
   std::unique_ptr<DeviceManager> devices;
   std::unique_ptr<KvmDirtyLog> dirty_log;

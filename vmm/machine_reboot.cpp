@@ -38,6 +38,7 @@ Result<void> Machine::reboot() {
       return tracking;
     }
     fresh->tracker->merge_back(written);
+    fresh->tracker->take_hot_of(*parts_->tracker);
   }
   {
     const std::lock_guard lock{parts_mutex_};

@@ -28,6 +28,10 @@ class PageSet {
     US_CHECK(page.raw() < page_count_);
     words_[page.raw() / 64] |= std::uint64_t{1} << (page.raw() % 64);
   }
+  void remove(PageIndex page) {
+    US_CHECK(page.raw() < page_count_);
+    words_[page.raw() / 64] &= ~(std::uint64_t{1} << (page.raw() % 64));
+  }
   void insert_all();
   void clear() { std::fill(words_.begin(), words_.end(), 0); }
   bool empty() const;

@@ -85,6 +85,7 @@ class TortureTurns {
       dirty = again;
     }
     copy(dirty);
+    dirty.for_each([&](PageIndex page) { machine().set_hot(page, random_() % 2 == 0); });  // some are left writable until another time
     if (running_->has_disk()) config_.disk = running_->disk().content();
     const std::size_t frames = running_->has_net() ? running_->net().held() : 0;
     ++incremental_checkpoints_;

@@ -18,7 +18,7 @@ namespace understudy::fake {
 
 class FakeMachine final : public CheckpointSource, public CheckpointTarget {
  public:
-  explicit FakeMachine(std::size_t pages) : memory_(pages * kPageSizeBytes), absent_{pages}, dirty_{pages} {
+  explicit FakeMachine(std::size_t pages) : memory_(pages * kPageSizeBytes), absent_{pages}, dirty_{pages}, hot_{pages} {
     fingerprint_.layout.regions = {{GuestPhysicalAddress{0}, PageIndex{0}, pages}};
     fingerprint_.vcpu_count = 1;
     fingerprint_.tsc_khz = 1'000'000;
@@ -91,6 +91,7 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   std::size_t pauses() const { return pauses_; }
   std::size_t tracked_dirty() const { return dirty_.count(); }
   bool tracking() const { return tracking_; }
+  std::size_t hot_pages() const { return hot_.count(); }
 
   // --- CheckpointSource, CheckpointTarget
   MachineFingerprint fingerprint() const override { return fingerprint_; }
@@ -123,6 +124,7 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   Result<void> stop_tracking() override {
     tracking_ = false;
     dirty_.clear();
+    hot_.clear();
     return {};
   }
   Result<void> pause(Duration) override {
@@ -149,9 +151,16 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
     if (auto error = std::exchange(harvest_error_, std::nullopt)) return std::move(*error);
     US_CHECK(tracking_);
     into.merge(dirty_);
-    dirty_.clear();
+    for (std::size_t i = 0; i < dirty_.words().size(); ++i) dirty_.words()[i] &= hot_.words()[i];
     return {};
   }
+  void set_hot(PageIndex page, bool hot) override {
+    if (hot)
+      hot_.insert(page);
+    else
+      hot_.remove(page);
+  }
+  Duration protection_fault() const override { return std::chrono::microseconds{20}; }
   void merge_back(const PageSet& pages) override {
     if (tracking_) dirty_.merge(pages);
   }
@@ -199,6 +208,7 @@ class FakeMachine final : public CheckpointSource, public CheckpointTarget {
   std::vector<std::byte> memory_;
   mutable PageSet absent_;  // reading brings memory
   PageSet dirty_;
+  PageSet hot_;
   MachineFingerprint fingerprint_;
   std::vector<std::byte> saved_;
   std::uint64_t counter_ = 0;

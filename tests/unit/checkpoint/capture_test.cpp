@@ -33,6 +33,8 @@ class RecordingMachine final : public CheckpointSource {
   Result<void> pause(Duration deadline) override { return step("pause", 10us), inner_.pause(deadline); }
   Result<std::span<const std::byte>> save() override { return step("save", 20us), inner_.save(); }
   Result<void> harvest(PageSet& into) override { return step("harvest", 30us), inner_.harvest(into); }
+  void set_hot(PageIndex page, bool hot) override { inner_.set_hot(page, hot); }
+  Duration protection_fault() const override { return inner_.protection_fault(); }
   void merge_back(const PageSet& pages) override {
     step("merge back", 0us);
     inner_.merge_back(pages);

@@ -27,6 +27,8 @@ class RandomSession : public SessionTest {
     config.window = {.max_in_flight = 1 + below(5), .ack_timeout = 120ms};
     config.max_pause = 80ms;
     config.resume_within = 400ms;
+    config.max_hot_pages = below(3) * 40;
+    hot_ = below(60);
     config.hello_every = 20ms;
     secondary_config.max_disk_backlog_bytes = 8192;
     build();
@@ -90,6 +92,7 @@ class RandomSession : public SessionTest {
     const std::size_t writes = chance(30) ? 200 : below(6);
     for (std::size_t i = 0; i < writes; ++i)
       machine_a->guest_write_u64(below(kPages) * kPageSizeBytes + 8 * below(100), chance(4) ? 0 : random_());
+    for (std::size_t i = 0; i < hot_ && chance(2); ++i) machine_a->guest_write_u64(i * kPageSizeBytes, chance(3) ? 1 : random_());
     machine_a->set_counter(machine_a->counter() + 1);
     if (chance(3))
       disk_a->guest_write(512 * below(kDiskBytes / 512 - 8), bytes_of(512 * (1 + below(8)), static_cast<std::uint8_t>(random_())));
@@ -193,6 +196,7 @@ class RandomSession : public SessionTest {
   std::mt19937_64 random_;
   std::size_t calm_ = 1;  // a seed's world: from very bad to nearly good
   int step_ = 0;
+  std::size_t hot_ = 0;  // pages that the guest writes at about every other turn
   bool guest_works_ = true;
   bool running_ = false;
   std::size_t ends_seen_ = 0;

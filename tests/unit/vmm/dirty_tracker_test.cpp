@@ -115,6 +115,30 @@ TEST_F(DirtyTrackerTest, GivenBackPagesAreReportedOnce) {
   EXPECT_EQ(harvest(), Pages{});
 }
 
+TEST_F(DirtyTrackerTest, AHotPageIsReportedByEveryHarvestAndNotProtected) {
+  ASSERT_TRUE(tracker_.start().has_value());
+  tracker_.set_hot(PageIndex{100}, true);
+  tracker_.set_hot(PageIndex{130}, true);
+  EXPECT_EQ(harvest(), Pages{}) << "not written yet";
+  log_.dirty = {{0, 100}, {0, 101}, {1, 2}, {1, 3}};
+  EXPECT_EQ(harvest(), (Pages{100, 101, 130, 131}));
+  EXPECT_EQ(log_.dirty, (std::set<std::pair<std::uint32_t, std::uint64_t>>{{0, 100}, {1, 2}}));
+  EXPECT_EQ(harvest(), (Pages{100, 130}));
+  tracker_.set_hot(PageIndex{100}, false);
+  EXPECT_EQ(harvest(), (Pages{100, 130})) << "once more, and protected";
+  EXPECT_EQ(harvest(), Pages{130});
+}
+
+TEST_F(DirtyTrackerTest, NothingIsHotAfterAStop) {
+  ASSERT_TRUE(tracker_.start().has_value());
+  tracker_.set_hot(PageIndex{100}, true);
+  ASSERT_TRUE(tracker_.stop().has_value());
+  ASSERT_TRUE(tracker_.start().has_value());
+  log_.dirty = {{0, 100}};
+  EXPECT_EQ(harvest(), Pages{100});
+  EXPECT_EQ(harvest(), Pages{});
+}
+
 TEST_F(DirtyTrackerTest, AFailedReadLosesNothing) {
   ASSERT_TRUE(tracker_.start().has_value());
   log_.dirty = {{0, 7}, {1, 8}};

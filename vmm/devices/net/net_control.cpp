@@ -12,7 +12,7 @@ namespace understudy {
 namespace {
 
 // Class, command, and the longest data of a command that is known here.
-constexpr std::size_t kMaxRequestBytes = 2 + sizeof(std::uint64_t);
+constexpr std::size_t kMaxControlBytes = 2 + sizeof(std::uint64_t);
 
 // The data of a request, which must be as long as the command says.
 template <class Integer>
@@ -53,7 +53,7 @@ void Net::answer(const Chain& chain) {
     fail("control queue", "a request without room for its answer");
     return;
   }
-  std::array<std::byte, kMaxRequestBytes> request;
+  std::array<std::byte, kMaxControlBytes> request;
   bool done = chain.readable_bytes <= request.size();
   if (done) {
     std::size_t length = 0;
