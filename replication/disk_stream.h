@@ -10,6 +10,7 @@
 
 #include "checkpoint/disk_write.h"
 #include "net/base/result.h"
+#include "replication/extent_map.h"
 
 namespace understudy {
 
@@ -21,8 +22,13 @@ class DiskStream {
 
   // From now on every write that the guest submits is kept for take_writes(), from submission on; what was kept before is forgotten.
   virtual void start_stream() = 0;
-  // Solo: writes are not kept, and none waits for a peer.
+  // Solo: writes are not kept, and none waits for a peer; what map() noted is forgotten.
   virtual void stop_stream() = 0;
+  // Solo with a peer that may come back: writes are not kept, and none waits, but where they go is noted. What was kept and not taken is
+  // noted as well.
+  virtual void start_map() = 0;
+  // Where the guest wrote since start_map(); ends it. After start_stream(), nothing is missing: a write is kept, or it is noted here.
+  virtual ExtentMap take_map() = 0;
   // The writes since the last take, in the order of submission. `disk` is left 0. While the guest is paused, that is the epoch's rest.
   virtual std::vector<DiskWrite> take_writes() = 0;
   // The peer holds `bytes` (as of kept_bytes()) more of what was taken: makes room for new writes. At most what was taken and not released

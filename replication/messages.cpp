@@ -75,6 +75,7 @@ std::vector<std::byte> to_bytes(const Welcome& message) {
     out.setImageWhole(message.image_whole);
     out.setCommittedTerm(message.committed_term.raw());
     out.setCommittedEpoch(message.committed_epoch.raw());
+    out.setOverwrittenBy(message.overwritten_by.raw());
   });
 }
 
@@ -89,6 +90,7 @@ std::vector<std::byte> to_bytes(const Begin& message) {
   return build_payload<schema::Begin>([&](schema::Begin::Builder out) {
     out.setFull(message.full);
     out.setBase(message.base.raw());
+    out.setResync(message.resync);
   });
 }
 
@@ -147,7 +149,7 @@ Result<Hello> from_bytes<Hello>(std::span<const std::byte> payload) {
 template <>
 Result<Welcome> from_bytes<Welcome>(std::span<const std::byte> payload) {
   return read_payload<schema::Welcome>(payload, [](schema::Welcome::Reader in) {
-    return Welcome{in.getImageWhole(), Term{in.getCommittedTerm()}, Epoch{in.getCommittedEpoch()}};
+    return Welcome{in.getImageWhole(), Term{in.getCommittedTerm()}, Epoch{in.getCommittedEpoch()}, Incarnation{in.getOverwrittenBy()}};
   });
 }
 
@@ -160,7 +162,9 @@ Result<Refuse> from_bytes<Refuse>(std::span<const std::byte> payload) {
 
 template <>
 Result<Begin> from_bytes<Begin>(std::span<const std::byte> payload) {
-  return read_payload<schema::Begin>(payload, [](schema::Begin::Reader in) { return Begin{in.getFull(), Epoch{in.getBase()}}; });
+  return read_payload<schema::Begin>(payload, [](schema::Begin::Reader in) {
+    return Begin{in.getFull(), Epoch{in.getBase()}, in.getResync()};
+  });
 }
 
 template <>

@@ -13,7 +13,7 @@
 
 namespace understudy {
 
-inline constexpr std::uint16_t kReplicationVersion = 2;  // 2: extents of zeros beyond 8 MiB
+inline constexpr std::uint16_t kReplicationVersion = 3;  // 2: extents of zeros beyond 8 MiB; 3: resync
 
 namespace kind {
 inline constexpr MessageKind kHello = 1;
@@ -55,6 +55,7 @@ struct Welcome {
   bool image_whole = false;
   Term committed_term;
   Epoch committed_epoch;
+  Incarnation overwritten_by{};
 };
 struct Refuse {
   Term promise;
@@ -63,6 +64,7 @@ struct Refuse {
 struct Begin {
   bool full = false;
   Epoch base;
+  bool resync = false;
 };
 struct Ack {
   Term committed_term;

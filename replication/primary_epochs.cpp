@@ -125,6 +125,7 @@ void PrimarySession::finish_capture(Instant now) {
     // The ack of the first epoch confirms all that went before it.
     for (const auto& part : transfer_->unconfirmed)
       if (part.release_disk) sent.release_bytes[*part.release_disk] += part.release_bytes;
+    owed_ = still_owed();
     transfer_.reset();
     phase_ = Phase::kEpochs;
   }
@@ -158,6 +159,7 @@ void PrimarySession::send_pages(StagedPages staged) {
       transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
       transfer_->unconfirmed_bytes += part.bulk_bytes;
       stats_.transfer_bytes += part.bulk_bytes;
+      progress_.bytes_sent += part.bulk_bytes;
     }
     post(kind::kPages, sending_, part.payload, std::move(part.bulk));
   }
@@ -166,6 +168,8 @@ void PrimarySession::send_pages(StagedPages staged) {
 void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWrite> writes) {
   constexpr std::size_t kMaxBatchBytes = std::size_t{4} << 20;
   US_CHECK(disk < disks_.size());
+  if (transfer_)
+    for (const DiskWrite& write : writes) transfer_->sent[1].extents[disk].mark(write.offset_bytes, write.length_bytes);
   while (!writes.empty()) {
     std::size_t count = 0;
     std::size_t bytes = 0;
@@ -181,6 +185,7 @@ void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWr
       transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
       transfer_->unconfirmed_bytes += part.bulk_bytes;
       stats_.transfer_bytes += part.bulk_bytes;
+      progress_.bytes_sent += part.bulk_bytes;
     }
     post(kind::kDiskWrites, sending_, part.payload, std::move(part.bulk));
     writes = writes.subspan(count);

@@ -33,6 +33,18 @@ PrimarySession::~PrimarySession() {
   forget_peer();
 }
 
+const char* name_of(SessionStart start) {
+  switch (start) {
+    case SessionStart::kCatchUp:
+      return "catch-up";
+    case SessionStart::kResync:
+      return "resync";
+    case SessionStart::kFull:
+      return "full";
+  }
+  return "";
+}
+
 // ------------------------------------------------------------------------------------------------------------------ life
 
 Result<void> PrimarySession::begin_from(CommittedEpoch at, Instant now) {
@@ -51,7 +63,8 @@ Result<void> PrimarySession::begin_from(CommittedEpoch at, Instant now) {
 void PrimarySession::start(const PrimaryStart& start, Instant now) {
   US_CHECK(start.session.raw() != 0);
   end_session(now);
-  if (retained_ && retained_->peer.raw() != 0 && retained_->peer != start.peer) forget_peer();
+  for (const Incarnation known : {retained_ ? retained_->peer : Incarnation{}, behind_ ? behind_->peer : Incarnation{}})
+    if (known.raw() != 0 && known != start.peer) forget_peer();
   start_ = start;
   phase_ = Phase::kHello;
   ++stats_.sessions;
@@ -86,10 +99,16 @@ void PrimarySession::raise_term(Term term, Instant now) {
 void PrimarySession::end_session(Instant now) {
   capture_.reset();  // resumes the guest, gives its pages back; its disk writes are in unsent_writes_
   outbox_.clear();
-  transfer_.reset();
+  std::vector<Epoch> held;
+  if (transfer_) {
+    owed_ = still_owed();
+    held = std::move(transfer_->epochs);
+    transfer_.reset();
+  }
   in_chunks_ = false;
   put_off_ = false;
   first_committed_ = false;
+  progress_.under_way = false;
   scrub_.interrupted();
   scrub_.end_verification();
   // Whatever its epoch's end was for, the guest need not wait for it any more.
@@ -99,9 +118,12 @@ void PrimarySession::end_session(Instant now) {
   }
   hot_.forget_copies();  // the peer may not have got them
   const Phase was = std::exchange(phase_, Phase::kIdle);
-  if (was == Phase::kTransfer) forget_peer();
-  if (was == Phase::kEpochs)
-    retained_ = Retained{start_.peer, CommittedEpoch{start_.term, window_.committed()}, now + config_.resume_within};
+  if (was != Phase::kTransfer && was != Phase::kEpochs) return;
+  retained_ = Retained{start_.peer, CommittedEpoch{start_.term, window_.committed()}, now + config_.resume_within};
+  if (was != Phase::kTransfer) return;
+  // Of a transfer nothing can be caught up. Its begin may not have arrived: then the peer still holds what it held.
+  fall_behind(now);
+  if (behind_) behind_->epochs = std::move(held);
 }
 
 void PrimarySession::break_session(const std::string& reason, Instant now) {
@@ -112,6 +134,8 @@ void PrimarySession::break_session(const std::string& reason, Instant now) {
 }
 
 void PrimarySession::forget_peer() {
+  owed_.reset();
+  behind_.reset();
   in_flight_.clear();
   for (auto& writes : unsent_writes_) writes.clear();
   for (DiskStream* disk : disks_) disk->stop_stream();
@@ -146,15 +170,17 @@ void PrimarySession::on_welcome(const Welcome& welcome, Instant now) {
   if (can_catch_up(welcome)) {
     window_.open(source, welcome.committed_epoch);
     catch_up(welcome.committed_epoch, now);
-  } else {
-    window_.open(source, Epoch{});
-    begin_transfer(now);
+    return;
   }
+  window_.open(source, Epoch{});
+  if (retained_) fall_behind(now);
+  begin_transfer(now, can_resync(welcome), welcome.committed_epoch);
 }
 
 void PrimarySession::catch_up(Epoch base, Instant now) {
   ++stats_.catch_ups;
   retained_.reset();
+  owed_.reset();
   auto reports = settle(base, now);
   // What the peer lost comes again: pages as they are by then, disk writes as they were, before anything newer.
   for (std::size_t d = 0; d < disks_.size(); ++d) {
@@ -173,7 +199,7 @@ void PrimarySession::catch_up(Epoch base, Instant now) {
   const Session session = start_.session;
   const CommittedEpoch at{start_.term, base};
   gate_.commit(at.term, at.epoch);
-  events_.session_up(session, start_.term, start_.peer, false);
+  events_.session_up(session, start_.term, start_.peer, SessionStart::kCatchUp);
   if (phase_ == Phase::kEpochs && start_.session == session)
     events_.epoch_committed(session, at, reports.empty() ? EpochReport{} : reports.back().second);
 }
@@ -247,7 +273,7 @@ void PrimarySession::on_ack(const Envelope& from, Instant now) {
   // Also for an ack that repeats the last one: it answers a raised term, in which the gate has heard of none yet.
   if (window_.committed().raw() != 0) gate_.commit(start_.term, window_.committed());
   if (!*rose) return;
-  first_committed_ = true;
+  if (!std::exchange(first_committed_, true)) end_transfer(now);
   const bool final_done = final_ == Final::kSent && window_.committed() >= final_epoch_;
   if (final_done) final_ = Final::kDone;
   const Session session = start_.session;
@@ -306,7 +332,8 @@ std::vector<std::pair<CommittedEpoch, EpochReport>> PrimarySession::settle(Epoch
 
 void PrimarySession::tick(Instant now) {
   if (retained_ && (now >= retained_->until || std::ranges::any_of(disks_, [](const DiskStream* disk) { return disk->blocked(); })))
-    forget_peer();  // rather than memory without bound, or a guest that waits for a peer that is not there
+    fall_behind(now);  // rather than memory without bound, or a guest that waits for a peer that is not there
+  if (behind_ && now >= behind_->until) forget_peer();
   switch (phase_) {
     case Phase::kIdle:
       break;
@@ -325,7 +352,7 @@ void PrimarySession::tick(Instant now) {
 
 Instant PrimarySession::due(Instant now) const {
   constexpr Duration kSoon = std::chrono::milliseconds{1};
-  const Instant forget_at = retained_ ? retained_->until : Instant::max();
+  const Instant forget_at = retained_ ? retained_->until : behind_ ? behind_->until : Instant::max();
   switch (phase_) {
     case Phase::kIdle:
       return forget_at;

@@ -5,8 +5,10 @@
 //  - The gate's open epoch numbers the epochs: they rise over all sessions and terms, and never name two states.
 //  - An epoch ends when its interval is over and there is room for it: in the ack window, in the staging pool and on the link. Without room
 //    the epoch goes on, the guest runs, and its output waits; memory does not grow.
-//  - After a session's end what the peer has not acked is remembered for resume_within, or until the guest's disk has to wait for it. When
-//    the same incarnation comes back with an epoch that we sent it, it gets what came after; otherwise all.
+//  - After a session's end what the peer has not acked is kept for resume_within, or until the guest's disk has to wait for it: the same
+//    incarnation, back with an epoch that we sent it, gets what came after. Then, for resync_within, it is only known where it may differ:
+//    tracked pages, and a map of each disk. It gets those, as they are by then; anyone else gets all. A transfer that was broken off leaves
+//    such a record as well.
 //
 // Loop-owned: no thread, lock, socket or clock inside (the clock given is read to time the pause's steps). The owner decodes the link's
 // messages and passes them to receive(), and calls tick() at next_tick(), or sooner.
@@ -45,6 +47,8 @@ struct PrimaryConfig {
   Duration max_pause = std::chrono::seconds{1};              // of a pause in chunks; then the session breaks and the guest resumes
   Duration hello_every = std::chrono::milliseconds{200};
   Duration resume_within = std::chrono::seconds{5};
+  Duration resync_within = std::chrono::hours{1};  // dirty tracking goes on for so long without a peer
+  std::uint64_t transfer_bytes_per_second = 0;     // of full transfers and resyncs; 0: no limit
   AckWindowLimits window;
   // The full transfer: bytes sent and not yet confirmed; also without progress for window.ack_timeout the session breaks.
   std::size_t transfer_window_bytes = std::size_t{32} << 20;
@@ -73,13 +77,21 @@ struct EpochReport {
   bool ended = false;           // the guest is over at its end
 };
 
+// How the peer's image gets to the present.
+enum class SessionStart {
+  kCatchUp,  // it is whole, and the next epochs build on it
+  kResync,   // what may differ is sent over it
+  kFull,     // everything is
+};
+const char* name_of(SessionStart start);
+
 // What the session tells its owner, on its loop, from within a call. The owner must not destroy the session from within; every other call
 // of the session is allowed there.
 class PrimaryEvents {
  public:
   virtual ~PrimaryEvents() = default;
-  // The handshake is done. `full_transfer`: everything is sent now; else the peer's image is caught up.
-  virtual void session_up(Session session, Term term, Incarnation peer, bool full_transfer) = 0;
+  // The handshake is done.
+  virtual void session_up(Session session, Term term, Incarnation peer, SessionStart start) = 0;
   // The peer holds all of `at`. The first in a session makes its image whole.
   virtual void epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) = 0;
   // The session is over; start() again when it shall go on.
@@ -113,7 +125,18 @@ struct PrimaryStats {
   std::uint64_t pauses_in_chunks = 0;  // dirty sets larger than the staging pool
   std::uint64_t foreign_messages = 0;  // of another peer, term, session or incarnation: dropped
   std::uint64_t corrupt_messages = 0;
+  std::uint64_t resyncs = 0;  // transfers of what may differ
   std::uint64_t transfer_bytes = 0;
+};
+
+// A full transfer or resync under way, or the latest one.
+struct TransferProgress {
+  bool under_way = false;
+  bool resync = false;
+  std::uint64_t bytes_sent = 0;  // of pages and disks
+  std::uint64_t bytes_left = 0;  // at most, by what is known now: pages that are dirtied meanwhile come on top
+  Instant began;
+  Duration took{};  // so far, or in all
 };
 
 class PrimarySession {
@@ -169,6 +192,8 @@ class PrimarySession {
   bool is_up() const { return phase_ == Phase::kTransfer || phase_ == Phase::kEpochs; }
   Epoch committed() const { return window_.committed(); }
   const PrimaryStats& stats() const { return stats_; }
+  // `now`: as of then. The disks' holes count as what they are called to be until they are found.
+  TransferProgress transfer_progress(Instant now) const;
   std::uint64_t stale_acks() const { return window_.stale_acks(); }
   const ScrubStats& scrub_stats() const { return scrub_.stats(); }
 
@@ -184,10 +209,23 @@ class PrimarySession {
     EpochReport report;
     Instant resumed_at;
   };
+  // What a peer may lack of a transfer that it has not confirmed with an epoch: in addition to what is dirty and in flight.
+  struct Owed {
+    PageSet pages;
+    std::vector<ExtentMap> extents;  // per disk
+  };
   // Kept after a session: what this peer's image can be caught up from. The epochs in in_flight_ belong to it.
   struct Retained {
     Incarnation peer;  // 0: whoever holds `base`
     CommittedEpoch base;
+    Instant until;
+  };
+  // Kept after that: where this peer's image may differ, in tracked pages and the disks' maps.
+  struct Behind {
+    Incarnation peer;                // 0: whoever holds one of `epochs`
+    std::vector<Epoch> epochs;       // the image that it held was one of these,
+    bool broken_off = false;         // or was being overwritten by us
+    std::vector<ExtentMap> extents;  // per disk: what its map does not have
     Instant until;
   };
   struct Transfer;
@@ -209,11 +247,18 @@ class PrimarySession {
   bool flush();  // true when the outbox is empty
   Instant due(Instant now) const;
 
-  // primary_transfer.cpp: the full transfer
-  void begin_transfer(Instant now);
+  // primary_resync.cpp: what a peer lacks
+  bool can_resync(const Welcome& welcome) const;
+  void fall_behind(Instant now);
+  Owed still_owed();
+  void end_transfer(Instant now);
+
+  // primary_transfer.cpp: the transfer
+  void begin_transfer(Instant now, bool resync, Epoch base);
   void run_transfer(Instant now);
+  bool within_rate(Instant now) const;
   bool send_some_pages();
-  void send_chunks();
+  void send_chunks(Instant now);
   void send_writes_since();
   void on_progress(const Progress& progress, Instant now);
 
@@ -245,6 +290,8 @@ class PrimarySession {
   AckWindow window_;
   std::deque<InFlight> in_flight_;
   std::optional<Retained> retained_;
+  std::optional<Behind> behind_;
+  std::optional<Owed> owed_;  // from a transfer's end until its first epoch is acked
   Scrub scrub_;
   std::vector<std::vector<DiskWrite>> unsent_writes_;  // per disk: taken from the stream, and older than what is in it now
   bool tracking_ = false;
@@ -265,6 +312,7 @@ class PrimarySession {
   Epoch final_epoch_;
   bool resume_at_boundary_ = false;  // the guest stands, started anew
   std::string not_ended_;            // why the latest try to end the epoch failed; told once
+  TransferProgress progress_;
   PrimaryStats stats_;
 };
 

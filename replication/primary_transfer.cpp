@@ -1,4 +1,5 @@
-// The full transfer: every page while the guest runs, then what it dirtied meanwhile, and the disks' images, until an epoch is near.
+// The transfer, of everything or of what may differ: pages while the guest runs, then what it dirtied meanwhile, and the disks' images,
+// until an epoch is near.
 #include "replication/primary_transfer.h"
 
 #include <algorithm>
@@ -9,22 +10,37 @@
 
 namespace understudy {
 
-void PrimarySession::begin_transfer(Instant now) {
-  forget_peer();
+void PrimarySession::begin_transfer(Instant now, bool resync, Epoch base) {
+  if (!resync) forget_peer();
   scrub_.restart();
-  ++stats_.full_transfers;
+  ++(resync ? stats_.resyncs : stats_.full_transfers);
+  std::vector<ExtentMap> extents;
+  for (std::size_t d = 0; d < disks_.size(); ++d) {
+    disks_[d]->start_stream();
+    extents.push_back(disks_[d]->take_map());
+    if (resync)
+      extents[d].merge(behind_->extents[d]);
+    else if (!disks_[d]->read_only())
+      extents[d].mark_all();
+  }
+  transfer_ = std::make_unique<Transfer>(source_.page_count(), std::move(extents));
+  transfer_->progress_at = transfer_->rate_since = now;
   phase_ = Phase::kTransfer;
-  for (DiskStream* disk : disks_) disk->start_stream();
+  progress_ = {.under_way = true, .resync = resync, .began = now};
+  if (resync) transfer_->epochs = std::exchange(behind_, std::nullopt)->epochs;
   // Tracking first, then every page: a write that the copy misses is in a later round.
   if (auto tracking = source_.start_tracking(); !tracking) return break_session("start dirty tracking: " + tracking.error().text(), now);
   tracking_ = true;
-  transfer_ = std::make_unique<Transfer>(source_.page_count());
-  transfer_->progress_at = now;
+  if (!resync) {
+    transfer_->round.insert_all();
+  } else if (auto harvested = source_.harvest(transfer_->round); !harvested) {
+    return break_session("resync: harvest dirty pages: " + harvested.error().text(), now);
+  }
   base_ = Epoch{};
   sending_ = gate_.open_epoch();
-  post(kind::kBegin, Epoch{}, to_bytes(Begin{.full = true, .base = Epoch{}}));
+  post(kind::kBegin, Epoch{}, to_bytes(Begin{.full = true, .base = resync ? base : Epoch{}, .resync = resync}));
   const Session session = start_.session;
-  events_.session_up(session, start_.term, start_.peer, true);
+  events_.session_up(session, start_.term, start_.peer, resync ? SessionStart::kResync : SessionStart::kFull);
   if (phase_ == Phase::kTransfer && start_.session == session) run_transfer(now);
 }
 
@@ -36,8 +52,8 @@ void PrimarySession::run_transfer(Instant now) {
     return break_session(
         "full transfer: no progress of the secondary for " + std::to_string(static_cast<long>(to_ms(now - transfer.progress_at))) + " ms",
         now);
-  send_chunks();
-  while (outbox_.empty() && transfer.unconfirmed_bytes < config_.transfer_window_bytes && send_some_pages()) flush();
+  send_chunks(now);
+  while (outbox_.empty() && transfer.unconfirmed_bytes < config_.transfer_window_bytes && within_rate(now) && send_some_pages()) flush();
   if (!transfer.round.empty() || transfer.disk < disks_.size() || !has_room()) return;
 
   if (auto harvested = source_.harvest(transfer.round); !harvested)
@@ -75,10 +91,12 @@ bool PrimarySession::send_some_pages() {
       const std::uint64_t run = (absent == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << absent) - 1) << bit;
       for (std::uint64_t zeros = word & run; zeros != 0; zeros &= zeros - 1)
         staged.zero_pages.push_back(static_cast<std::uint32_t>(transfer.cursor * 64 + static_cast<std::size_t>(std::countr_zero(zeros))));
+      transfer.sent[1].pages.words()[transfer.cursor] |= word & run;
       word &= ~run;
       continue;
     }
     word &= word - 1;
+    transfer.sent[1].pages.insert(PageIndex{page});
     // The guest may be writing this page: then it is dirty again, and comes again.
     std::memcpy(out, source_.page(PageIndex{page}).data(), kPageSizeBytes);
     out += kPageSizeBytes;
@@ -88,9 +106,9 @@ bool PrimarySession::send_some_pages() {
   return true;
 }
 
-void PrimarySession::send_chunks() {
+void PrimarySession::send_chunks(Instant now) {
   Transfer& transfer = *transfer_;
-  while (outbox_.empty() && transfer.unconfirmed_bytes < config_.transfer_window_bytes) {
+  while (outbox_.empty() && transfer.unconfirmed_bytes < config_.transfer_window_bytes && within_rate(now)) {
     if (transfer.chunk_asked) {
       auto chunk = disks_[transfer.disk]->poll_chunk();
       if (!chunk) return;
@@ -106,15 +124,13 @@ void PrimarySession::send_chunks() {
     }
     send_writes_since();
     flush();
-    while (transfer.disk < disks_.size() &&
-           (disks_[transfer.disk]->read_only() || transfer.disk_offset >= disks_[transfer.disk]->capacity_bytes())) {
-      ++transfer.disk;
-      transfer.disk_offset = 0;
-    }
-    if (transfer.disk == disks_.size()) return;
-    const std::uint64_t left = disks_[transfer.disk]->capacity_bytes() - transfer.disk_offset;
-    disks_[transfer.disk]->request_chunk(transfer.disk_offset,
-                                         static_cast<std::uint32_t>(std::min<std::uint64_t>(left, config_.disk_chunk_bytes)));
+    std::optional<ExtentMap::Extent> extent;
+    for (; transfer.disk < disks_.size(); ++transfer.disk, transfer.disk_offset = 0)
+      if ((extent = transfer.extents[transfer.disk].next(transfer.disk_offset, config_.disk_chunk_bytes))) break;
+    if (!extent) return;
+    transfer.disk_offset = extent->offset_bytes;
+    disks_[transfer.disk]->request_chunk(
+        extent->offset_bytes, static_cast<std::uint32_t>(std::min<std::uint64_t>(extent->length_bytes, config_.disk_chunk_bytes)));
     transfer.chunk_asked = true;
   }
 }
@@ -150,7 +166,20 @@ void PrimarySession::on_progress(const Progress& progress, Instant now) {
     transfer.unconfirmed.pop_front();
     transfer.progress_at = now;
   }
+  if (progress.parts >= transfer.older_parts) {
+    std::swap(transfer.sent[0], transfer.sent[1]);
+    transfer.sent[1].pages.clear();
+    for (ExtentMap& map : transfer.sent[1].extents) map.clear();
+    transfer.older_parts = digest_.parts();
+  }
   run_transfer(now);
+}
+
+bool PrimarySession::within_rate(Instant now) const {
+  constexpr double kBurstBytes = 1 << 20;
+  if (config_.transfer_bytes_per_second == 0) return true;
+  const double allowed = static_cast<double>(config_.transfer_bytes_per_second) * to_ms(now - transfer_->rate_since) / 1000;
+  return static_cast<double>(progress_.bytes_sent) <= allowed + kBurstBytes;
 }
 
 }  // namespace understudy

@@ -1,25 +1,33 @@
-// How far a full transfer has come. Private to the primary session.
+// How far a transfer has come, of everything or of what may differ. Private to the primary session.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <vector>
 
+#include "replication/extent_map.h"
 #include "replication/primary_session.h"
 #include "vmm/page_set.h"
 
 namespace understudy {
 
 struct PrimarySession::Transfer {
-  explicit Transfer(std::size_t pages) : round{pages} { round.insert_all(); }
+  Transfer(std::size_t pages, std::vector<ExtentMap> disks)
+      : round{pages}, extents{std::move(disks)}, sent{{PageSet{pages}, extents}, {PageSet{pages}, extents}} {
+    for (Owed& generation : sent)
+      for (ExtentMap& map : generation.extents) map.clear();
+  }
 
   PageSet round;           // pages of this round that are not staged yet
   std::size_t cursor = 0;  // word of `round` where they begin
   unsigned rounds = 1;
+  std::vector<Epoch> epochs;  // one of which the peer holds until the transfer's begin gets there; empty: who knows
 
-  // The disks, one chunk at a time. While one is being read, no later write is sent: it could reach the peer before the chunk, which may
-  // hold older bytes of the same blocks.
+  // The disks, one chunk at a time: these extents, from here on. While one is being read, no later write is sent: it could reach the peer
+  // before the chunk, which may hold older bytes of the same blocks.
+  std::vector<ExtentMap> extents;
   std::size_t disk = 0;
   std::uint64_t disk_offset = 0;
   bool chunk_asked = false;
@@ -34,6 +42,12 @@ struct PrimarySession::Transfer {
   std::deque<Unconfirmed> unconfirmed;
   std::size_t unconfirmed_bytes = 0;
   Instant progress_at;
+
+  // What was sent and may not be confirmed, in two generations: when all of the older is, the younger takes its place.
+  Owed sent[2];                   // older, younger
+  std::uint64_t older_parts = 0;  // confirmed, the older generation is
+
+  Instant rate_since;  // the rate limit counts from here
 };
 
 }  // namespace understudy

@@ -205,6 +205,7 @@ void ReplicatedDisk::submit_write(const BlockRequest& request, std::uint64_t len
     out += piece.size();
   }
   const OwnedBytes data{{copy.get(), length}, copy};
+  take_note(request.offset_bytes, length);
   // Into the stream first, before anyone can see the write complete.
   for (std::uint64_t from = 0; streaming_ && from < length;) {
     const std::size_t piece = std::min<std::uint64_t>(kMaxDiskWriteBytes, length - from);
@@ -234,6 +235,7 @@ void ReplicatedDisk::submit_zeros(const BlockRequest& request) {
   for (const BlockExtent& extent : request.extents) {
     US_CHECK(extent.length_bytes > 0 && extent.offset_bytes <= capacity_bytes() &&
              extent.length_bytes <= capacity_bytes() - extent.offset_bytes);
+    take_note(extent.offset_bytes, extent.length_bytes);
     tasks += tasks_of(extent);
   }
   US_CHECK(tasks > 0);
@@ -257,6 +259,10 @@ void ReplicatedDisk::submit_zeros(const BlockRequest& request) {
   }
 }
 
+void ReplicatedDisk::take_note(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  if (mapping_) map_.mark(offset_bytes, length_bytes);
+}
+
 void ReplicatedDisk::keep(DiskWrite write) {
   unacked_bytes_ += kept_bytes(write);
   stream_.push_back(std::move(write));
@@ -272,15 +278,38 @@ bool ReplicatedDisk::abandon_in_flight(std::chrono::nanoseconds deadline) {
 }
 
 void ReplicatedDisk::start_stream() {
-  stop_stream();
   const std::lock_guard lock{mutex_};
+  end_stream();
+  mapping_ = false;
   streaming_ = true;
 }
 
 void ReplicatedDisk::stop_stream() {
+  const std::lock_guard lock{mutex_};
+  end_stream();
+  mapping_ = false;
+  map_ = {};
+}
+
+void ReplicatedDisk::start_map() {
+  ExtentMap fresh{capacity_bytes()};
+  const std::lock_guard lock{mutex_};
+  map_ = std::move(fresh);
+  for (const DiskWrite& write : stream_) map_.mark(write.offset_bytes, write.length_bytes);
+  end_stream();
+  mapping_ = true;
+}
+
+ExtentMap ReplicatedDisk::take_map() {
+  const std::lock_guard lock{mutex_};
+  mapping_ = false;
+  if (map_.disk_bytes() == 0) return ExtentMap{capacity_bytes()};
+  return std::exchange(map_, {});
+}
+
+void ReplicatedDisk::end_stream() {
   scan_.reset();
   chunk_.reset();
-  const std::lock_guard lock{mutex_};
   streaming_ = false;
   stream_.clear();
   unacked_bytes_ = 0;

@@ -53,6 +53,8 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   // DiskStream
   void start_stream() override;
   void stop_stream() override;
+  void start_map() override;
+  ExtentMap take_map() override;
   std::vector<DiskWrite> take_writes() override;
   void release(std::size_t bytes) override;
   bool blocked() const override;
@@ -72,6 +74,8 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   bool has_room(std::size_t kept, std::size_t copied);
   void submit_write(const BlockRequest& request, std::uint64_t length);
   void submit_zeros(const BlockRequest& request);
+  void end_stream();
+  void take_note(std::uint64_t offset_bytes, std::uint64_t length_bytes);
   void keep(DiskWrite write);
   void read_chunk();
   void signal() const;
@@ -93,6 +97,8 @@ class ReplicatedDisk final : public BlockBackend, public DiskStream {
   bool room_wanted_ = false;
   std::size_t unacked_bytes_ = 0;
   std::vector<DiskWrite> stream_;
+  bool mapping_ = false;
+  ExtentMap map_;  // while mapping_, or until it is taken
   ReplicatedDiskStats stats_;
 };
 

@@ -37,6 +37,7 @@ struct Welcome {                     # secondary -> primary: the session is take
   imageWhole @0 :Bool;
   committedTerm @1 :UInt64;          # of the image held
   committedEpoch @2 :UInt64;
+  overwrittenBy @3 :UInt64;          # the image is not whole: the primary (incarnation) whose transfer was not completed; else 0
 }
 
 struct Refuse {                      # secondary -> primary: the session, or its term, is not taken
@@ -45,8 +46,9 @@ struct Refuse {                      # secondary -> primary: the session, or its
 }
 
 struct Begin {                       # primary -> secondary: what follows
-  full @0 :Bool;                     # everything; else epochs that build on `base`
+  full @0 :Bool;                     # the image is written over, and is whole again with the first epoch; else epochs that build on `base`
   base @1 :UInt64;
+  resync @2 :Bool;                   # with `full`: only what may differ since `base`, or since this primary's transfer that was not completed
 }
 
 struct Ack {                         # secondary -> primary: all of the envelope's epoch is held, in the envelope's term and session

@@ -57,6 +57,7 @@ void SecondarySession::promise(Term promised) { floor_ = std::max(floor_, promis
 void SecondarySession::adopt_image(CommittedEpoch at, OwnedBytes state) {
   US_CHECK(!session_ && at.epoch.raw() != 0);
   whole_ = true;
+  overwritten_by_ = {};
   committed_ = at;
   state_ = std::move(state);
   ended_.clear();
@@ -148,7 +149,10 @@ void SecondarySession::on_hello(const DecodedMessage& message) {
     if (!session_ || session_->id != from.session) return;
   }
   send(kind::kWelcome, session_->term, session_->id, Epoch{},
-       to_bytes(Welcome{.image_whole = whole_, .committed_term = committed_.term, .committed_epoch = committed_.epoch}));
+       to_bytes(Welcome{.image_whole = whole_,
+                        .committed_term = committed_.term,
+                        .committed_epoch = committed_.epoch,
+                        .overwritten_by = overwritten_by_}));
 }
 
 Result<void> SecondarySession::check_hello(const Hello& hello, const Envelope& from) const {
@@ -184,12 +188,17 @@ void SecondarySession::on_begin(const DecodedMessage& message) {
   if (!begin->full && (!whole_ || begin->base != committed_.epoch))
     return reject(begin->base, Error{ErrorCode::kCorrupt, "epochs on base " + std::to_string(begin->base.raw()) + "; this node holds " +
                                                               (whole_ ? std::to_string(committed_.epoch.raw()) : "no whole epoch")});
+  const bool ours_to_resync = whole_ ? begin->base == committed_.epoch : overwritten_by_ == session_->peer;
+  if (begin->full && begin->resync && !ours_to_resync)
+    return reject(begin->base, Error{ErrorCode::kCorrupt, "resync since epoch " + std::to_string(begin->base.raw()) +
+                                                              ", which is not what this node's image was at"});
   session_->begun = true;
   session_->full = begin->full;
-  stage_.begin(begin->base);
+  stage_.begin(begin->full ? Epoch{} : begin->base);
   if (!begin->full) return;
   ++stats_.full_transfers;
   whole_ = false;
+  overwritten_by_ = session_->peer;
   committed_ = {};
   state_ = {};
   ended_.clear();
@@ -276,6 +285,7 @@ void SecondarySession::on_check_pages(const DecodedMessage& message) {
 void SecondarySession::commit(Epoch epoch, std::string ended) {
   // The ack goes first and does not wait for the image; nothing else is read before the image is whole again.
   whole_ = true;
+  overwritten_by_ = {};
   session_->full = false;
   committed_ = CommittedEpoch{session_->term, epoch};
   ack_due_ = epoch;

@@ -156,7 +156,8 @@ class SecondarySession {
   bool whole_ = false;
   CommittedEpoch committed_;
   OwnedBytes state_;
-  std::string ended_;  // of the image held
+  Incarnation overwritten_by_;  // not whole since this primary's transfer began; 0 while it is whole, or was never anything
+  std::string ended_;           // of the image held
   std::optional<Epoch> ack_due_;
   struct CheckedAt {
     Epoch epoch;

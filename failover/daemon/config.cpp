@@ -292,6 +292,8 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   US_ASSIGN(auto replication, document.table("replication"));
   US_ASSIGN(const auto scrub, replication.whole_number("scrub_kib_per_s", 0, 1 << 20));
   if (scrub) config.scrub_pages_per_second = static_cast<std::uint64_t>(*scrub) / (kPageSizeBytes / 1024);
+  US_ASSIGN(const auto transfer, replication.whole_number("transfer_mib_per_s", 0, 1 << 20));
+  config.transfer_bytes_per_second = static_cast<std::uint64_t>(transfer.value_or(0)) << 20;
   US_TRY(read_link(std::move(replication), config.replication));
   US_ASSIGN(auto heartbeat, document.table("heartbeat"));
   US_TRY(read_link(std::move(heartbeat), config.heartbeat));

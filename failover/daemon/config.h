@@ -62,7 +62,8 @@ struct DaemonConfig {
   } net;
   std::vector<DiskConfig> disks;
   LinkConfig replication;
-  std::uint64_t scrub_pages_per_second = 256;  // guest memory compared with the peer's image all the time; 0: never by itself
+  std::uint64_t transfer_bytes_per_second = 0;  // of a full transfer or resync; 0: as fast as it goes
+  std::uint64_t scrub_pages_per_second = 256;   // guest memory compared with the peer's image all the time; 0: never by itself
   LinkConfig heartbeat;
   std::string witness;             // ZeroMQ endpoint; empty: etcd is the arbiter
   std::optional<EtcdConfig> etcd;  // instead of a witness

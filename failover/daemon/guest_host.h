@@ -34,6 +34,7 @@ struct GuestNumbers {
   std::vector<DiskReading> disks;
   LinkNumbers link;  // replication's
   Status::Scrub scrub;
+  Status::Transfer transfer;
   std::uint64_t corrupt_messages = 0;  // of the peer, on the replication link, that failed their checks
 };
 

@@ -18,6 +18,15 @@ constexpr std::size_t kMaxFrameBytes = std::size_t{32} << 20;
 // An epoch's batches and more: 16 MiB of staging in 1 MiB frames, twice.
 constexpr std::size_t kLinkQueueMessages = 64;
 
+Status::Transfer transfer_numbers(const TransferProgress& progress) {
+  return {.known = progress.began != Instant{},
+          .under_way = progress.under_way,
+          .resync = progress.resync,
+          .sent_bytes = progress.bytes_sent,
+          .left_bytes = progress.bytes_left,
+          .took_ms = static_cast<std::uint64_t>(std::max(0.0, to_ms(progress.took)))};
+}
+
 }  // namespace
 
 Result<void> GuestSide::open_link() {
@@ -46,6 +55,7 @@ void GuestSide::show_link() {
     const std::lock_guard lock{numbers_mutex_};
     numbers_.link = numbers;
     if (primary_) {
+      numbers_.transfer = transfer_numbers(primary_->transfer_progress(now()));
       const ScrubStats& scrub = primary_->scrub_stats();
       numbers_.scrub = {.pages = machine_ ? machine_->page_count() : 0,
                         .position = scrub.position,
@@ -65,6 +75,8 @@ void GuestSide::ensure_primary() {
   config.incarnation = deps_.self.incarnation;
   config.interval = deps_.config.timing.epoch;
   config.pause_deadline = deps_.config.timing.pause_deadline;
+  config.resync_within = deps_.config.timing.resync_within;
+  config.transfer_bytes_per_second = deps_.config.transfer_bytes_per_second;
   config.scrub.pages_per_second = deps_.config.scrub_pages_per_second;
   config.window.ack_timeout = deps_.config.timing.ack_timeout;
   std::vector<DiskStream*> streams;
@@ -195,12 +207,19 @@ void GuestSide::rearm() {
   if (next != Instant::max()) timer_ = deps_.loop.call_at(next, [this] { tick(); });
 }
 
-void GuestSide::session_up(Session session, Term term, Incarnation peer, bool full_transfer) {
-  log(Severity::kInfo, "session up", {{"session_term", term}, {"transfer", full_transfer ? "full" : "catching up"}});
+void GuestSide::session_up(Session session, Term term, Incarnation peer, SessionStart start) {
+  log(Severity::kInfo, "session up", {{"session_term", term}, {"transfer", name_of(start)}});
   deps_.report(input::SessionUp{session, term, peer});
 }
 
 void GuestSide::epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) {
+  if (report.full_transfer) {
+    const TransferProgress transfer = primary_->transfer_progress(now());
+    log(Severity::kInfo, "the peer's image is whole",
+        {{"by", name_of(transfer.resync ? SessionStart::kResync : SessionStart::kFull)},
+         {"sent_kib", transfer.bytes_sent >> 10},
+         {"ms", static_cast<std::uint64_t>(to_ms(transfer.took))}});
+  }
   const auto us = [](Duration duration) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, duration.count() / 1000)); };
   show_committed(at);
   {

@@ -105,7 +105,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   }
 
   // PrimaryEvents, SecondaryEvents
-  void session_up(Session session, Term term, Incarnation peer, bool full_transfer) override;
+  void session_up(Session session, Term term, Incarnation peer, SessionStart start) override;
   void epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) override;
   void session_refused(Term peer_promise, const std::string& reason) override;
   void final_epoch_committed(CommittedEpoch at) override;

@@ -321,6 +321,7 @@ Status NodeRunner::status() const {
   out.gate = guest.gate;
   out.last = guest.epochs;
   out.scrub = guest.scrub;
+  out.transfer = guest.transfer;
   for (const DiskReading& disk : guest.disks)
     out.disks.push_back({.id = disk.id,
                          .outstanding = disk.evidence.outstanding,

@@ -99,6 +99,7 @@ struct Status {
   links @26 :Links;
   control @27 :Control;
   scrub @28 :Scrub;
+  transfer @29 :Transfer;
 
   struct Hold {                # maintenance: nothing moves by itself
     held @0 :Bool;
@@ -122,6 +123,13 @@ struct Status {
     depthBytes @2 :UInt64;
     releasedFrames @3 :UInt64;
     droppedFrames @4 :UInt64;
+  }
+  struct Transfer {            # on a primary: of everything or of what may differ; the one under way, or the latest
+    kind @0 :Text;             # "full" or "resync"; empty: there was none
+    underWay @1 :Bool;
+    sentBytes @2 :UInt64;      # pages and disks
+    leftBytes @3 :UInt64;      # by what is known now
+    tookMs @4 :UInt64;         # so far, or in all
   }
   struct Scrub {               # on a primary: comparing the guest's memory with the peer's image, pass after pass
     pages @0 :UInt64;          # of a pass

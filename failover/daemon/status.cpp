@@ -1,5 +1,7 @@
 #include "failover/daemon/status.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "failover/daemon/json.h"
@@ -12,6 +14,19 @@ namespace {
 std::string_view view(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
 
 // Empty when there is nothing to tell.
+std::string describe_transfer(schema::Status::Transfer::Reader transfer) {
+  if (view(transfer.getKind()).empty()) return "";
+  const auto mib = [](std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  const double seconds = static_cast<double>(transfer.getTookMs()) / 1000;
+  const double sent = mib(transfer.getSentBytes());
+  std::string text = fmt::format("{}: {:.1f} MiB sent in {:.1f} s", view(transfer.getKind()), sent, seconds);
+  if (!transfer.getUnderWay()) return text;
+  const double left = mib(transfer.getLeftBytes());
+  text += fmt::format(", {:.1f} MiB left", left);
+  if (sent > 0 && seconds > 0.5) text += fmt::format(", about {:.0f} s", std::ceil(left / (sent / seconds)));
+  return text;
+}
+
 std::string describe_links(schema::Status::Links::Reader links) {
   std::string text;
   const auto add = [&text](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
@@ -84,6 +99,12 @@ void write_status(const Status& status, schema::Status::Builder out) {
   gate.setDepthBytes(status.gate.depth_bytes);
   gate.setReleasedFrames(status.gate.released_frames);
   gate.setDroppedFrames(status.gate.dropped_frames);
+  auto transfer = out.initTransfer();
+  if (status.transfer.known) transfer.setKind(status.transfer.resync ? "resync" : "full");
+  transfer.setUnderWay(status.transfer.under_way);
+  transfer.setSentBytes(status.transfer.sent_bytes);
+  transfer.setLeftBytes(status.transfer.left_bytes);
+  transfer.setTookMs(status.transfer.took_ms);
   auto scrub = out.initScrub();
   scrub.setPages(status.scrub.pages);
   scrub.setPosition(status.scrub.position);
@@ -163,6 +184,7 @@ std::string status_as_text(schema::Status::Reader status) {
     line("last epoch",
          fmt::format("pause {} us (median {}, p99 {}), {} dirty pages, {} bytes, ack after {} us", last.getPauseUs(),
                      last.getPauseMedianUs(), last.getPauseP99Us(), last.getDirtyPages(), last.getSentBytes(), last.getAckUs()));
+  line("transfer", describe_transfer(status.getTransfer()));
   if (const auto scrub = status.getScrub(); scrub.getPages() > 0)
     line("scrub", fmt::format("{}{} % of {} pages compared with the peer's, {} times all before; {} were not the same",
                               scrub.getVerifying() ? "verifying: " : "", scrub.getPosition() * 100 / scrub.getPages(), scrub.getPages(),

@@ -25,6 +25,14 @@ struct Status {
     std::string mode;
     std::uint64_t depth_frames = 0, depth_bytes = 0, released_frames = 0, dropped_frames = 0;
   };
+  struct Transfer {  // of everything or of what may differ: the one under way, or the latest
+    bool known = false;
+    bool under_way = false;
+    bool resync = false;
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t left_bytes = 0;
+    std::uint64_t took_ms = 0;
+  };
   struct Scrub {  // comparing the guest's memory with the peer's image, pass after pass
     std::uint64_t pages = 0;
     std::uint64_t position = 0;
@@ -63,6 +71,7 @@ struct Status {
   Gate gate;
   EpochNumbers last;
   Scrub scrub;
+  Transfer transfer;
   std::vector<Probe> probes;
   std::vector<Disk> disks;
   std::optional<Hold> hold;     // nothing moves by itself

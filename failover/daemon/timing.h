@@ -19,6 +19,9 @@ struct Timing {
   Duration probe_deadline = std::chrono::milliseconds{600};
   // The storage probe's: a canary may have to wait behind what the guest asked of the same device.
   Duration storage_deadline = std::chrono::milliseconds{1500};
+  // A peer that is back after a break is sent only what may differ, if it was gone for no longer; the guest's writes are tracked for so
+  // long.
+  Duration resync_within = std::chrono::hours{1};
   Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a sick host, only for a silent one
 };
 
@@ -40,6 +43,7 @@ inline constexpr TimingKey kTimingKeys[] = {
     {"ack_timeout_ms", &Timing::ack_timeout, 50, 600'000},
     {"probe_deadline_ms", &Timing::probe_deadline, 200, 600'000},
     {"storage_deadline_ms", &Timing::storage_deadline, 200, 600'000},
+    {"resync_within_ms", &Timing::resync_within, 0, 604'800'000},
     {"hold_down_ms", &Timing::hold_down, 0, 3'600'000},
 };
 

@@ -409,8 +409,8 @@ void RealGuest::receive(const PeerMessage& any) {
 void RealGuest::break_session() { to_lose_ = 1 + static_cast<unsigned>(random().below(6)); }
 
 // The node hears of everything a moment later: it has a loop of its own.
-void RealGuest::session_up(Session session, Term term, Incarnation peer, bool full_transfer) {
-  host_.trace(full_transfer ? "session is up, sends everything" : "session is up, catches up");
+void RealGuest::session_up(Session session, Term term, Incarnation peer, SessionStart start) {
+  host_.trace(std::string{"session is up: "} + name_of(start));
   host_.timer(Duration{}, [this, session, term, peer] { host_.feed(input::SessionUp{session, term, peer}); });
 }
 

@@ -93,7 +93,7 @@ class RealGuest final : public GuestPart, private PrimaryEvents, private Seconda
   void finish_when_empty(EpochPosition at, Instant deadline);
   void apply_gate(const action::SetGate& action, std::optional<Instant> confirmed_since);
 
-  void session_up(Session session, Term term, Incarnation peer, bool full_transfer) override;
+  void session_up(Session session, Term term, Incarnation peer, SessionStart start) override;
   void epoch_committed(Session session, CommittedEpoch at, const EpochReport& report) override;
   void session_broken(const std::string& reason) override;
   void session_refused(Term peer_promise, const std::string& reason) override;

@@ -37,6 +37,7 @@ class FakeDiskStream final : public DiskStream {
     DiskWrite write{
         .offset_bytes = offset, .length_bytes = static_cast<std::uint32_t>(bytes.size()), .zeros = false, .data = {*copy, copy}};
     write_into(image_, write);
+    if (mapping_) map_.mark(offset, bytes.size());
     if (streaming_) {
       unacked_ += bytes.size();
       stream_.push_back(std::move(write));
@@ -47,6 +48,7 @@ class FakeDiskStream final : public DiskStream {
   void guest_zero(std::uint64_t offset, std::uint32_t length) {
     DiskWrite write{.offset_bytes = offset, .length_bytes = length, .zeros = true, .data = {}};
     write_into(image_, write);
+    if (mapping_) map_.mark(offset, length);
     if (!streaming_) return;
     unacked_ += kept_bytes(write);
     stream_.push_back(std::move(write));
@@ -60,14 +62,25 @@ class FakeDiskStream final : public DiskStream {
   std::uint64_t capacity_bytes() const override { return image_.size(); }
   bool read_only() const override { return read_only_; }
   void start_stream() override {
-    stop_stream();
+    end_stream();
+    mapping_ = false;
     streaming_ = true;
   }
   void stop_stream() override {
-    streaming_ = false;
-    blocked_ = false;
-    unacked_ = 0;
-    stream_.clear();
+    end_stream();
+    mapping_ = false;
+    map_ = {};
+  }
+  void start_map() override {
+    map_ = ExtentMap{image_.size()};
+    for (const DiskWrite& write : stream_) map_.mark(write.offset_bytes, write.length_bytes);
+    end_stream();
+    mapping_ = true;
+  }
+  ExtentMap take_map() override {
+    mapping_ = false;
+    if (map_.disk_bytes() == 0) return ExtentMap{image_.size()};
+    return std::exchange(map_, {});
   }
   std::vector<DiskWrite> take_writes() override { return std::exchange(stream_, {}); }
   void release(std::size_t bytes) override {
@@ -91,8 +104,17 @@ class FakeDiskStream final : public DiskStream {
   void set_slow_chunks(unsigned polls) { slow_polls_ = polls; }
 
  private:
+  void end_stream() {
+    streaming_ = false;
+    blocked_ = false;
+    unacked_ = 0;
+    stream_.clear();
+  }
+
   DiskBytes image_;
   const bool read_only_;
+  bool mapping_ = false;
+  ExtentMap map_;
   bool streaming_ = false;
   bool blocked_ = false;
   std::size_t unacked_ = 0;

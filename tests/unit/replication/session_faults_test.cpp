@@ -417,40 +417,7 @@ TEST_F(SessionFaultsTest, AnotherIncarnationGetsEverything) {
   EXPECT_TRUE(images_equal());
 }
 
-TEST_F(SessionFaultsTest, AfterTooLongABreakEverythingIsSentAgain) {
-  protect();
-  dirty_something();
-  links->cut(true);
-  run(config.window.ack_timeout + 10ms);
-  ASSERT_EQ(primary_log.broken.size(), 1U);
-  EXPECT_TRUE(machine_a->tracking());
-  run(config.resume_within + 10ms);
-  EXPECT_FALSE(machine_a->tracking());  // solo costs no write faults
-  EXPECT_FALSE(disk_a->streaming());
-  links->cut(false);
-  start(Session{2});
-  run(100ms);
-  EXPECT_EQ(primary->stats().full_transfers, 2U);
-  EXPECT_TRUE(images_equal());
-}
-
-TEST_F(SessionFaultsTest, AGuestDiskIsNotBlockedForAnAbsentPeer) {
-  protect();
-  disk_a->set_limit(1024);
-  links->cut(true);
-  ASSERT_TRUE(disk_a->guest_write(0, bytes_of(1024, 1)));
-  run(config.window.ack_timeout + 10ms);
-  EXPECT_FALSE(disk_a->guest_write(0, bytes_of(1024, 2)));
-  run(2ms);
-  EXPECT_TRUE(disk_a->guest_write(0, bytes_of(1024, 2)));
-  links->cut(false);
-  start(Session{2});
-  run(100ms);
-  EXPECT_EQ(primary->stats().full_transfers, 2U);
-  EXPECT_TRUE(images_equal());
-}
-
-TEST_F(SessionFaultsTest, ABreakDuringTheFullTransferStartsItAnew) {
+TEST_F(SessionFaultsTest, AfterABreakDuringTheFullTransferItGoesOn) {
   config.batch_pages = 16;
   build();
   for (std::size_t page = 0; page < kPages; ++page) machine_a->guest_write_u64(page * kPageSizeBytes, page);
@@ -461,7 +428,8 @@ TEST_F(SessionFaultsTest, ABreakDuringTheFullTransferStartsItAnew) {
   EXPECT_FALSE(secondary->image_whole());
   start(Session{2});
   run(100ms);
-  EXPECT_EQ(primary->stats().full_transfers, 2U);
+  EXPECT_EQ(primary->stats().full_transfers, 1U);
+  EXPECT_EQ(primary->stats().resyncs, 1U);
   EXPECT_TRUE(images_equal());
 }
 
@@ -477,7 +445,7 @@ TEST_F(SessionFaultsTest, AStalledTransferBreaks) {
   run(config.window.ack_timeout + 100ms);
   ASSERT_EQ(primary_log.broken.size(), 1U);
   EXPECT_THAT(primary_log.broken[0], HasSubstr("no progress"));
-  EXPECT_FALSE(machine_a->tracking());
+  EXPECT_TRUE(machine_a->running());
 }
 
 TEST_F(SessionFaultsTest, StopInTheMiddleOfEverythingLeavesTheGuestRunning) {

@@ -28,8 +28,11 @@ struct PrimaryLog final : PrimaryEvents {
     Session session;
     Term term;
     bool full = false;
+    SessionStart start = SessionStart::kFull;
   };
-  void session_up(Session session, Term term, Incarnation, bool full) override { ups.push_back({session, term, full}); }
+  void session_up(Session session, Term term, Incarnation, SessionStart start) override {
+    ups.push_back({session, term, start == SessionStart::kFull, start});
+  }
   void epoch_committed(Session, CommittedEpoch at, const EpochReport& report) override {
     committed.push_back(at);
     reports.push_back(report);

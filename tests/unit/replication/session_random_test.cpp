@@ -29,6 +29,7 @@ class RandomSession : public SessionTest {
     config.resume_within = 400ms;
     config.max_hot_pages = below(3) * 40;
     hot_ = below(60);
+    config.resync_within = chance(4) ? 500ms : 1h;
     config.hello_every = 20ms;
     secondary_config.max_disk_backlog_bytes = 8192;
     build();
@@ -222,6 +223,7 @@ TEST(SessionRandomTest, ManySeeds) {
     if (::testing::Test::HasFailure()) return;
     all.full_transfers += session.stats().full_transfers;
     all.catch_ups += session.stats().catch_ups;
+    all.resyncs += session.stats().resyncs;
     all.pauses_in_chunks += session.stats().pauses_in_chunks;
     all.epochs_put_off += session.stats().epochs_put_off;
   }
@@ -229,6 +231,7 @@ TEST(SessionRandomTest, ManySeeds) {
   // The seeds reach the rare paths.
   EXPECT_GT(all.full_transfers, last);
   EXPECT_GT(all.catch_ups, 10U);
+  EXPECT_GT(all.resyncs, 10U);
   EXPECT_GT(all.pauses_in_chunks, 0U);
   EXPECT_GT(all.epochs_put_off, 0U);
 }
