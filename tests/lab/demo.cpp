@@ -88,6 +88,7 @@ Result<void> Demo::strike_and_watch(Outcome& outcome) {
   }
   if (options_.fault == Fault::kIntruder) let_the_intruder_try(outcome);
   if (options_.fault == Fault::kArbiterRestart) US_TRY(bring_the_arbiter_back(outcome));
+  if (options_.fault == Fault::kLinksBack) US_TRY(bring_the_links_back(outcome));
   if (options_.fault == Fault::kRoughTimes) US_TRY(live_through_rough_times(outcome));
   return stay(here(options_.after), &outcome);
 }
@@ -133,6 +134,22 @@ Result<void> Demo::bring_the_arbiter_back(Outcome& outcome) {
   away.record_after = record ? *record : record.error().text();
   while (away.record_after.ends_with('\n')) away.record_after.pop_back();
   say_("the arbiter is back: " + away.record_after);
+  return {};
+}
+
+// Long enough that what the other host lacks is no longer kept, and the guest has gone on alone.
+Result<void> Demo::bring_the_links_back(Outcome& outcome) {
+  auto& resync = outcome.resync.emplace();
+  US_TRY(stay(here(options_.links_away), &outcome));
+  if (const auto status = pair_->status(NodeId::kA)) resync.role_meanwhile = status->role;
+  US_TRY(restore_links(options_.struck, clock_));
+  const Instant back_at = clock_.now();
+  US_ASSIGN(const auto status, pair_->wait_until_protected(here(kProtectedDeadline)));
+  resync.took = clock_.now() - back_at;
+  resync.kind = status.transfer_kind;
+  resync.sent_bytes = status.transfer_sent_bytes;
+  say_(fmt::format("the links are back: protected again after {:.1f} s, by {}: {:.1f} MiB sent", to_ms(resync.took) / 1000, resync.kind,
+                   static_cast<double>(resync.sent_bytes) / (1 << 20)));
   return {};
 }
 

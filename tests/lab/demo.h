@@ -22,8 +22,9 @@ struct DemoOptions {
   Duration after = std::chrono::seconds{5};    // the same, after the fault, or after the thaw
   Duration freeze = std::chrono::seconds{10};  // how long the frozen host stands still
   Duration away = std::chrono::seconds{3};     // how long the arbiter is away
-  Duration rough = std::chrono::seconds{60};   // how long times are rough
-  Duration over = std::chrono::seconds{4};     // how long a guest that is over is left so
+  Duration links_away = std::chrono::seconds{10};
+  Duration rough = std::chrono::seconds{60};  // how long times are rough
+  Duration over = std::chrono::seconds{4};    // how long a guest that is over is left so
 };
 
 class Demo {
@@ -43,6 +44,7 @@ class Demo {
   void wait_for_the_verdict(Outcome& outcome) const;
   void watch_the_end(Outcome& outcome) const;
   Result<void> bring_the_arbiter_back(Outcome& outcome);
+  Result<void> bring_the_links_back(Outcome& outcome);
   Result<void> live_through_rough_times(Outcome& outcome) const;
   void let_the_intruder_try(Outcome& outcome) const;
   void wait_until_told(Outcome& outcome) const;

@@ -51,7 +51,7 @@ constexpr Entry not_of_a_host(Fault fault, const char* name, const char* descrip
       .fault = fault, .name = name, .short_name = "", .description = description, .only_the_primary = true, .then = then, .detection = {}};
 }
 
-constexpr std::array<Entry, 22> kFaults{{
+constexpr std::array<Entry, static_cast<std::size_t>(Fault::kLinksBack) + 1> kFaults{{
     {.fault = Fault::kKill, .name = "kill", .short_name = "", .description = "SIGKILL to understudyd on {}", .detection = {}},
     {.fault = Fault::kDaemonStop,
      .name = "daemon-stop",
@@ -100,6 +100,8 @@ constexpr std::array<Entry, 22> kFaults{{
                   GuestThen::kStays),
     not_of_a_host(Fault::kFence, "fence", "understudy fence on {}, which hands the guest over first", GuestThen::kMoves),
     not_of_a_host(Fault::kIntruder, "intruder", "somebody on the pair's networks tries every listening port", GuestThen::kStays),
+    not_of_a_host(Fault::kLinksBack, "links-back", "replication and heartbeat links cut at {}'s port of the switch, and whole again later",
+                  GuestThen::kStays),
 }};
 
 const Entry& entry_of(Fault fault) { return kFaults[static_cast<std::size_t>(fault)]; }
@@ -189,6 +191,7 @@ Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& ser
     case Fault::kKernelLogOops:
       return pair.say_in_kernel_log(struck, kOops);
     case Fault::kLinksCut:
+    case Fault::kLinksBack:
       return ip(clock, {"link", "set", letter + "-rep", "nomaster"});
     case Fault::kSwitchover:
       return pair.command(struck, {"switchover"}, kCommandDeadline);
@@ -210,6 +213,10 @@ Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& ser
       return {};
   }
   return {};
+}
+
+Result<void> restore_links(NodeId struck, const Clock& clock) {
+  return ip(clock, {"link", "set", std::string{name_of(struck)} + "-rep", "master", "rep"});
 }
 
 void thaw(NodeId struck, LabPair& pair) { pair.node(struck).signal(SIGCONT); }

@@ -39,7 +39,8 @@ enum class Fault {
   kArbiterRestart,
   kRoughTimes,
   kFence,
-  kIntruder
+  kIntruder,
+  kLinksBack
 };
 
 // Which of the struck host's folders lies on storage that ails on command: lab_storage.h.
@@ -82,6 +83,8 @@ GuestThen guest_then(Fault fault, NodeId struck);
 // Strikes now. Daemon-stop: thaw() ends it. Arbiter-restart: the arbiter stays away until LabArbiter::restart(). Rough times are not a
 // moment: RoughTimes makes them. Intruder: the demo lets him try (intruder.h).
 Result<void> strike(Fault fault, NodeId struck, LabPair& pair, GuestService& service, const Clock& clock);
+// The struck host's links, cut by kLinksBack, are whole again.
+Result<void> restore_links(NodeId struck, const Clock& clock);
 void thaw(NodeId struck, LabPair& pair);
 
 }  // namespace understudy::lab

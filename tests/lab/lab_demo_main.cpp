@@ -133,6 +133,7 @@ int dispatch(int argc, char** argv) {
     options.freeze = std::chrono::seconds{3};
     options.over = std::chrono::seconds{2};
     options.away = std::chrono::milliseconds{1500};
+    options.links_away = std::chrono::milliseconds{6500};  // beyond the 5 s for which what the peer lacks is kept
   }
   if (starts_afresh(options.fault) && guest.kind == "linux")
     return fail("--fault " + fault_name + " is for the test guest, whose clients know one boot from the next: leave --guest linux out");

@@ -81,6 +81,11 @@ NodeStatus read(JsonValue::Reader root, std::string& wrong) {
     status.dirty_pages = numbers.number("dirtyPages");
     status.ack_us = numbers.number("ackUs");
   }
+  if (const auto transfer = fields.object("transfer")) {
+    Fields numbers{*transfer, wrong};
+    status.transfer_kind = numbers.text("kind");
+    status.transfer_sent_bytes = numbers.number("sentBytes");
+  }
   if (const auto links = fields.object("links")) {
     Fields numbers{*links, wrong};
     status.links_refused = numbers.number("refused");

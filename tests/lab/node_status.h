@@ -32,6 +32,8 @@ struct NodeStatus {
   std::uint64_t pause_p99_us = 0;
   std::uint64_t dirty_pages = 0;
   std::uint64_t ack_us = 0;
+  std::string transfer_kind;  // the latest: "full", "resync", or empty
+  std::uint64_t transfer_sent_bytes = 0;
   std::uint64_t links_refused = 0;  // connections
   std::string links_last_refused;   // from where, and why
   std::vector<Moment> timeline;

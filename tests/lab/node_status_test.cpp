@@ -11,6 +11,7 @@ constexpr std::string_view kStatus = R"({
   "pair": "demo", "node": "b", "role": "solo", "mode": "solo", "term": 3, "epoch": 0, "committedEpoch": 812, "protected": false,
   "reason": "took over: no heartbeat for 400 ms", "peerVerdict": "silent: silent for 400 ms, primary", "guest": "running", "ended": "", "gate": {"mode": "open"}, "probes": [],
   "last": {"pauseUs": 900, "dirtyPages": 21, "ackUs": 450, "pauseMedianUs": 880, "pauseP99Us": 1900},
+  "transfer": {"kind": "resync", "sentBytes": 4096},
   "links": {"refused": 3, "lastRefused": "10.77.1.9: its handshake is malformed"},
   "timeline": [{"name": "detected", "monotonicNs": 123456789012345, "realtimeNs": 1700000000000000000, "term": 2, "text": "silence"}]})";
 
@@ -25,6 +26,8 @@ TEST(NodeStatus, IsRead) {
   EXPECT_EQ(status->peer_verdict, "silent: silent for 400 ms, primary");
   EXPECT_EQ(status->ended, "");
   EXPECT_EQ(status->pause_p99_us, 1900U);
+  EXPECT_EQ(status->transfer_kind, "resync");
+  EXPECT_EQ(status->transfer_sent_bytes, 4096U);
   EXPECT_EQ(status->links_refused, 3U);
   EXPECT_EQ(status->links_last_refused, "10.77.1.9: its handshake is malformed");
   ASSERT_EQ(status->timeline.size(), 1U);

@@ -87,6 +87,18 @@ std::vector<std::string> shortcomings_of_rough_run(const Outcome& outcome) {
   return found;
 }
 
+std::vector<std::string> shortcomings_of_resync(const Outcome& outcome) {
+  // Of a guest with 64 MiB of memory and as large a disk, which keep their work in a small part of both.
+  constexpr std::uint64_t kMostBytes = std::uint64_t{24} << 20;
+  std::vector<std::string> found;
+  const Resync resync = outcome.resync.value_or(Resync{});
+  if (resync.role_meanwhile != "solo") found.push_back("host-a did not go on alone meanwhile, but was " + resync.role_meanwhile);
+  if (resync.kind != "resync") found.push_back("host-b was not sent what may differ alone: " + resync.kind);
+  if (resync.sent_bytes > kMostBytes) found.push_back(fmt::format("the resync sent {} bytes", resync.sent_bytes));
+  if (outcome.compared.empty()) found.emplace_back("the hosts were not compared");
+  return found;
+}
+
 std::vector<std::string> shortcomings_of_intrusion(const Outcome& outcome) {
   const Intrusion intrusion = outcome.intrusion.value_or(Intrusion{});
   auto found = movements(outcome, intrusion.term_before);
@@ -152,6 +164,9 @@ std::vector<std::string> shortcomings(const Outcome& outcome) {
   }
   if (outcome.fault == Fault::kRoughTimes) {
     for (auto& sentence : shortcomings_of_rough_run(outcome)) against(true, std::move(sentence));
+  }
+  if (outcome.fault == Fault::kLinksBack) {
+    for (auto& sentence : shortcomings_of_resync(outcome)) against(true, std::move(sentence));
   }
   if (outcome.fault == Fault::kIntruder) {
     for (auto& sentence : shortcomings_of_intrusion(outcome)) against(true, std::move(sentence));

@@ -65,6 +65,14 @@ struct Intrusion {
   std::vector<Tried> tried;
 };
 
+// After a break of the links.
+struct Resync {
+  std::string role_meanwhile;  // of host-a
+  std::string kind;            // how host-b's image was brought to the present: "resync", "full", or empty
+  std::uint64_t sent_bytes = 0;
+  Duration took{};  // until protected
+};
+
 struct Outcome {
   Fault fault = Fault::kKill;
   NodeId struck = NodeId::kA;
@@ -97,6 +105,7 @@ struct Outcome {
   std::optional<FoundVerdict> verdict;  // of the other host on the struck one
   std::string verdict_told;             // the same in the other host's status, soon after
   std::optional<Intrusion> intrusion;
+  std::optional<Resync> resync;
   std::string background;  // what else went wrong, a sentence; empty: nothing
 };
 

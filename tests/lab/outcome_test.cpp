@@ -53,6 +53,11 @@ Outcome good(Fault fault) {
                              .acknowledged_meanwhile = 5};
     return outcome;
   }
+  if (fault == Fault::kLinksBack) {
+    outcome.resync = Resync{.role_meanwhile = "solo", .kind = "resync", .sent_bytes = 3 << 20, .took = std::chrono::milliseconds{400}};
+    outcome.compared = "the same on both nodes";
+    return outcome;
+  }
   if (fault == Fault::kIntruder) {
     outcome.statuses[0]->term = outcome.statuses[1]->term = Term{2};
     outcome.intrusion =
@@ -94,6 +99,10 @@ const Case kCases[] = {
     {"gate_emptied_late", Fault::kDaemonStop, [](Outcome& o) { o.speakers.late_committed = 2; }, "two hosts answered"},
     {"blind", Fault::kKill, [](Outcome& o) { o.frames_missed = 1; }, "missed"},
     {"death", Fault::kServiceNicGone, [](Outcome& o) { o.background = "understudyd on host-b exited"; }, "host-b exited"},
+    {"sent_everything", Fault::kLinksBack, [](Outcome& o) { o.resync->kind = "full"; }, "not sent what may differ alone: full"},
+    {"sent_too_much", Fault::kLinksBack, [](Outcome& o) { o.resync->sent_bytes = 64 << 20; }, "the resync sent 67108864 bytes"},
+    {"never_alone", Fault::kLinksBack, [](Outcome& o) { o.resync->role_meanwhile = "primary"; }, "did not go on alone"},
+    {"not_compared", Fault::kLinksBack, [](Outcome& o) { o.compared.clear(); }, "were not compared"},
     {"not_the_same", Fault::kKill, [](Outcome& o) { o.not_the_same = "NOT the same on both nodes"; }, "NOT the same on both nodes"},
     {"nobody_runs", Fault::kKill, [](Outcome& o) { o.statuses[1] = node("secondary"); }, "not exactly one host"},
     {"both_run", Fault::kLinksCut, [](Outcome& o) { o.statuses[0] = node("primary"); }, "not exactly one host"},

@@ -96,6 +96,9 @@ std::string verdict_when_good(const Outcome& outcome) {
   if (outcome.fault == Fault::kIntruder)
     return fmt::format("{} attempts were refused, counted and named; no role and no term changed, the guest ran on",
                        outcome.intrusion->tried.size());
+  if (outcome.fault == Fault::kLinksBack)
+    return fmt::format("after the break host-b was sent {:.1f} MiB, and holds the same again; the guest stayed on host-a",
+                       static_cast<double>(outcome.resync->sent_bytes) / (1 << 20));
   if (starts_afresh(outcome.fault))
     return "the guest started afresh on host-a, protected as before; nothing acknowledged is missing on its disk, and nobody took it over";
   return fmt::format("the guest goes on on {}; nothing acknowledged was lost or done twice, one host at a time answered",
