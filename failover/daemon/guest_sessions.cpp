@@ -219,6 +219,8 @@ void GuestSide::epoch_committed(Session session, CommittedEpoch at, const EpochR
         {{"by", name_of(transfer.resync ? SessionStart::kResync : SessionStart::kFull)},
          {"sent_kib", transfer.bytes_sent >> 10},
          {"ms", static_cast<std::uint64_t>(to_ms(transfer.took))}});
+    const std::lock_guard lock{numbers_mutex_};  // whoever sees the pair protected sees how it came to be
+    numbers_.transfer = transfer_numbers(transfer);
   }
   const auto us = [](Duration duration) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, duration.count() / 1000)); };
   show_committed(at);

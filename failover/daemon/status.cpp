@@ -100,7 +100,7 @@ void write_status(const Status& status, schema::Status::Builder out) {
   gate.setReleasedFrames(status.gate.released_frames);
   gate.setDroppedFrames(status.gate.dropped_frames);
   auto transfer = out.initTransfer();
-  if (status.transfer.known) transfer.setKind(status.transfer.resync ? "resync" : "full");
+  transfer.setKind(!status.transfer.known ? "" : status.transfer.resync ? "resync" : "full");
   transfer.setUnderWay(status.transfer.under_way);
   transfer.setSentBytes(status.transfer.sent_bytes);
   transfer.setLeftBytes(status.transfer.left_bytes);

@@ -49,6 +49,16 @@ TEST(Status, JsonHasTheSchemasNamesAndPlainNumbers) {
   EXPECT_THAT(json, HasSubstr("\"oldestMs\": 150"));
   EXPECT_THAT(json, HasSubstr("\"incarnation\": \"18446744073709551601\"")) << "whole, for a seed";
   EXPECT_THAT(json, HasSubstr("\"arbiterAnswers\": false"));
+  EXPECT_THAT(json, HasSubstr("\"kind\": \"\"")) << "there, though there was no transfer";
+}
+
+TEST(Status, TellsOfATransferHowFarItIs) {
+  capnp::MallocMessageBuilder message;
+  Status status = sample();
+  status.transfer = {.known = true, .under_way = true, .resync = true, .sent_bytes = 30 << 20, .left_bytes = 10 << 20, .took_ms = 1500};
+  write_status(status, message.initRoot<schema::Status>());
+  EXPECT_THAT(status_as_text(message.getRoot<schema::Status>().asReader()),
+              HasSubstr("resync: 30.0 MiB sent in 1.5 s, 10.0 MiB left, about 1 s"));
 }
 
 TEST(Status, TextTellsProtectionAndTheTimelineFromItsFirstMoment) {
