@@ -29,6 +29,7 @@ void PrimarySession::fall_behind(Instant now) {
     disks_[d]->start_map();
   }
   in_flight_.clear();  // gives its pages back
+  hot_.reset();
   if (owed_) source_.merge_back(owed_->pages);
   owed_.reset();
   retained_.reset();
