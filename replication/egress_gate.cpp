@@ -51,6 +51,7 @@ void EgressGate::set_receive_offloads(const Offloads& taken) {
 
 bool EgressGate::transmit(const FrameOffload& offload, std::span<const ConstBytes> pieces) {
   bool leaves = false;
+  Epoch first_of;  // not 0: this frame is the first of that epoch to wait
   {
     const std::lock_guard lock{mutex_};
     if (mode_ == EgressMode::kMute) {
@@ -67,8 +68,10 @@ bool EgressGate::transmit(const FrameOffload& offload, std::span<const ConstByte
     }
     ++stats_.accepted;
     leaves = front_may_leave();
+    if (mode_ == EgressMode::kPair && with_output_ != open_epoch_) first_of = with_output_ = open_epoch_;
   }
   if (leaves) wake();
+  if (first_of.raw() != 0 && output_) output_(first_of);
   return true;
 }
 

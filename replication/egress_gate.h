@@ -105,6 +105,9 @@ class EgressGate final : public NetBackend {
   bool sendable() const;
   // Called with no lock held, on the caller's thread, when pump() has something to do. Set before use; must not block.
   void on_sendable(std::function<void()> wake) { wake_ = std::move(wake); }
+  // Called with no lock held, on transmit()'s thread, when the first frame of the open epoch waits in the mode pair. Set before use; must
+  // not block.
+  void on_output(std::function<void(Epoch)> output) { output_ = std::move(output); }
   // The same for a gap: on pump()'s thread, with its length. The owner then starts a round trip and answers with confirm_term().
   void on_gap(std::function<void(Instant seen_at, Duration length)> gap) { gap_ = std::move(gap); }
   // A round trip that began at `asked_at` showed that `term` is still the one in force. Ignored when it began before the gap was seen, or
@@ -128,6 +131,7 @@ class EgressGate final : public NetBackend {
   const UniqueFd room_;
   std::function<void()> wake_;
   std::function<void(Instant, Duration)> gap_;
+  std::function<void(Epoch)> output_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:
@@ -136,6 +140,7 @@ class EgressGate final : public NetBackend {
   Term term_;
   Epoch open_epoch_;
   Epoch committed_;
+  Epoch with_output_;  // the latest of which it was told that a frame waits
   std::optional<Instant> last_pump_;
   std::optional<Instant> unconfirmed_since_;
   bool room_wanted_ = false;

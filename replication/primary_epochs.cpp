@@ -9,6 +9,12 @@
 
 namespace understudy {
 
+void PrimarySession::output_waits(Epoch epoch, Instant now) {
+  if (epoch != gate_.open_epoch()) return;  // said before that epoch ended
+  pacer_.output_waits(now);
+  if (phase_ == Phase::kEpochs) tick(now);
+}
+
 void PrimarySession::run_epochs(Instant now) {
   flush();
   if (window_.overdue(now))
@@ -17,7 +23,7 @@ void PrimarySession::run_epochs(Instant now) {
                          now);
   if (capture_) return run_capture(now);
   if (final_ == Final::kSent || final_ == Final::kDone) return;  // the guest stands at its last epoch
-  if (now - epoch_began_ < config_.interval && final_ != Final::kWanted && !resume_at_boundary_) return;
+  if (now < pacer_.end_at() && final_ != Final::kWanted && !resume_at_boundary_) return;
   if (has_room()) {
     put_off_ = false;
     return end_epoch(now);
@@ -42,7 +48,7 @@ void PrimarySession::end_epoch(Instant now) {
     // Nothing was sent: the epoch just goes on, and ends at a later try.
     drop_capture();
     ++stats_.epochs_aborted;
-    epoch_began_ = now;
+    pacer_.began(now);
     if (not_ended_ != captured.error().text()) {
       not_ended_ = captured.error().text();
       log(Severity::kWarning, "epoch not ended", {{"epoch", gate_.open_epoch()}, {"reason", not_ended_}});
@@ -50,7 +56,8 @@ void PrimarySession::end_epoch(Instant now) {
     if (final_ == Final::kWanted) fail_final(captured.error().text());
     return;
   }
-  epoch_began_ = now;
+  output_since_ = pacer_.output_since();
+  pacer_.began(now);
   for (std::size_t d = 0; d < disks_.size(); ++d) {
     for (DiskWrite& write : disks_[d]->take_writes()) {
       write.disk = static_cast<std::uint16_t>(d);
@@ -98,7 +105,8 @@ void PrimarySession::finish_capture(Instant now) {
                 .writes = std::exchange(unsent_writes_, std::vector<std::vector<DiskWrite>>(disks_.size())),
                 .release_bytes = std::vector<std::size_t>(disks_.size()),
                 .report = {},
-                .resumed_at = encode_began};
+                .resumed_at = encode_began,
+                .output_waited = {}};
   for (std::size_t d = 0; d < disks_.size(); ++d) {
     for (const DiskWrite& write : sent.writes[d]) sent.release_bytes[d] += kept_bytes(write);
     if (!sent.writes[d].empty()) send_disk_writes(static_cast<std::uint16_t>(d), sent.writes[d]);
@@ -120,6 +128,12 @@ void PrimarySession::finish_capture(Instant now) {
   if (const auto looked = static_cast<Duration::rep>(report_.dirty_pages); looked > 0 && looks > Duration{}) hot_.measured(looks / looked);
   report_.ended = ended.has_value();
   sent.report = report_;
+  if (output_since_) sent.output_waited = capture_->paused_at() - *output_since_;
+  pacer_.paid({.pause = report_.timings.stood_still,
+               // A hot page is reported always, and costs the guest no fault.
+               .faults = source_.protection_fault() *
+                         static_cast<Duration::rep>(report_.dirty_pages - std::min(report_.dirty_pages, report_.hot_pages)),
+               .link_bytes = report_.sent_bytes});
 
   if (transfer_) {
     // The ack of the first epoch confirms all that went before it.
@@ -208,7 +222,7 @@ void PrimarySession::final_epoch(Instant now) {
 Result<void> PrimarySession::resume_guest(Instant now) {
   const Final was = std::exchange(final_, Final::kNone);
   if (was != Final::kSent && was != Final::kDone) return {};
-  epoch_began_ = now;
+  pacer_.began(now);
   next_tick_ = due(now);
   return source_.resume();
 }
@@ -218,7 +232,7 @@ Result<void> PrimarySession::resume_guest(Instant now) {
 void PrimarySession::guest_ended(Instant now) {
   // A switchover under way is over: there is nothing to hand over.
   fail_final("the guest ended by itself");
-  epoch_began_ = now - config_.interval;
+  pacer_.began(now - config_.pacing.longest);
   tick(now);
 }
 

@@ -21,6 +21,7 @@ PrimarySession::PrimarySession(PrimaryConfig config, CheckpointSource& source, E
       clock_{clock},
       events_{events},
       window_{config_.window},
+      pacer_{config_.pacing},
       scrub_{config_.scrub, source.page_count()},
       unsent_writes_(disks_.size()),
       hot_{source_, config_.max_hot_pages} {
@@ -193,7 +194,7 @@ void PrimarySession::catch_up(Epoch base, Instant now) {
   phase_ = Phase::kEpochs;
   first_committed_ = true;
   base_ = base;
-  epoch_began_ = now;
+  pacer_.began(now);
   post(kind::kBegin, base, to_bytes(Begin{.full = false, .base = base}));
   flush();
   const Session session = start_.session;
@@ -321,6 +322,8 @@ std::vector<std::pair<CommittedEpoch, EpochReport>> PrimarySession::settle(Epoch
     for (std::size_t d = 0; d < disks_.size(); ++d) disks_[d]->release(held.release_bytes[d]);
     held.report.ack_latency = now - held.resumed_at;
     held.report.gate_frames = gate_.stats().depth_frames;
+    if (held.output_waited)
+      pacer_.released({.waited = *held.output_waited, .pause = held.report.timings.stood_still, .ack = held.report.ack_latency});
     reports.emplace_back(CommittedEpoch{start_.term, held.at.epoch}, held.report);
     ++stats_.epochs_committed;
     in_flight_.pop_front();
@@ -365,7 +368,7 @@ Instant PrimarySession::due(Instant now) const {
   }
   if (capture_ || !outbox_.empty() || put_off_ || final_ == Final::kWanted || resume_at_boundary_) return now + kSoon;
   const bool stands = final_ == Final::kSent || final_ == Final::kDone;
-  return std::min(window_.overdue_at(), stands ? Instant::max() : epoch_began_ + config_.interval);
+  return std::min(window_.overdue_at(), stands ? Instant::max() : pacer_.end_at());
 }
 
 void PrimarySession::post(MessageKind kind, Epoch epoch, std::span<const std::byte> payload, std::vector<OwnedBytes> bulk) {

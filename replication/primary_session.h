@@ -3,8 +3,8 @@
 // One object serves a primary for as long as it runs its guest, session after session. README.md has the messages, in their order.
 //
 //  - The gate's open epoch numbers the epochs: they rise over all sessions and terms, and never name two states.
-//  - An epoch ends when its interval is over and there is room for it: in the ack window, in the staging pool and on the link. Without room
-//    the epoch goes on, the guest runs, and its output waits; memory does not grow.
+//  - An epoch ends when its pacer says so (epoch_pacer.h) and there is room for it: in the ack window, in the staging pool and on the link.
+//    Without room the epoch goes on, the guest runs, and its output waits; memory does not grow.
 //  - After a session's end what the peer has not acked is kept for resume_within, or until the guest's disk has to wait for it: the same
 //    incarnation, back with an epoch that we sent it, gets what came after. Then, for resync_within, it is only known where it may differ:
 //    tracked pages, and a map of each disk. It gets those, as they are by then; anyone else gets all. A transfer that was broken off leaves
@@ -31,6 +31,7 @@
 #include "replication/ack_window.h"
 #include "replication/disk_stream.h"
 #include "replication/egress_gate.h"
+#include "replication/epoch_pacer.h"
 #include "replication/epoch_store.h"
 #include "replication/messages.h"
 #include "replication/scrub.h"
@@ -42,7 +43,7 @@ struct PrimaryConfig {
   PairId pair;
   NodeId node = NodeId::kA;
   Incarnation incarnation;
-  Duration interval = std::chrono::milliseconds{25};         // of an epoch
+  PacingConfig pacing;                                       // when an epoch ends
   Duration pause_deadline = std::chrono::milliseconds{100};  // until the vCPUs stand; then the epoch goes on
   Duration max_pause = std::chrono::seconds{1};              // of a pause in chunks; then the session breaks and the guest resumes
   Duration hello_every = std::chrono::milliseconds{200};
@@ -121,7 +122,7 @@ struct PrimaryStats {
   std::uint64_t epochs_sent = 0;
   std::uint64_t epochs_committed = 0;
   std::uint64_t epochs_aborted = 0;
-  std::uint64_t epochs_put_off = 0;    // intervals that ended without room for an epoch
+  std::uint64_t epochs_put_off = 0;    // epochs that could not end when they should, for want of room
   std::uint64_t pauses_in_chunks = 0;  // dirty sets larger than the staging pool
   std::uint64_t foreign_messages = 0;  // of another peer, term, session or incarnation: dropped
   std::uint64_t corrupt_messages = 0;
@@ -182,6 +183,8 @@ class PrimarySession {
 
   // A message of kinds 1-31, decoded by the owner.
   void receive(const DecodedMessage& message, Instant now);
+  // The gate's first frame of `epoch` waits: EgressGate::on_output(), passed on to this loop.
+  void output_waits(Epoch epoch, Instant now);
   void writable(Instant now) { tick(now); }  // the link has room again
   void tick(Instant now);
   // When tick() is due next.
@@ -194,6 +197,7 @@ class PrimarySession {
   const PrimaryStats& stats() const { return stats_; }
   // `now`: as of then. The disks' holes count as what they are called to be until they are found.
   TransferProgress transfer_progress(Instant now) const;
+  EpochPacer::Report pacing() const { return pacer_.report(); }
   std::uint64_t stale_acks() const { return window_.stale_acks(); }
   const ScrubStats& scrub_stats() const { return scrub_.stats(); }
 
@@ -208,6 +212,7 @@ class PrimarySession {
     std::vector<std::size_t> release_bytes;      // per disk, at the ack
     EpochReport report;
     Instant resumed_at;
+    std::optional<Duration> output_waited;  // for the epoch's end; nullopt: there was none
   };
   // What a peer may lack of a transfer that it has not confirmed with an epoch: in addition to what is dirty and in flight.
   struct Owed {
@@ -288,6 +293,7 @@ class PrimarySession {
   Instant next_tick_ = Instant::max();
   std::deque<Message> outbox_;  // built, and not yet taken by the link
   AckWindow window_;
+  EpochPacer pacer_;
   std::deque<InFlight> in_flight_;
   std::optional<Retained> retained_;
   std::optional<Behind> behind_;
@@ -304,10 +310,10 @@ class PrimarySession {
   EpochDigest digest_;
   EpochReport report_;
   Epoch sending_;
-  Epoch base_;  // what it builds on; 0 after a transfer
-  Instant epoch_began_;
-  bool put_off_ = false;    // its interval is over, and there was no room
-  bool in_chunks_ = false;  // its pages don't fit into staging at once
+  Epoch base_;                           // what it builds on; 0 after a transfer
+  std::optional<Instant> output_since_;  // of the epoch that ends
+  bool put_off_ = false;                 // it should have ended, and there was no room
+  bool in_chunks_ = false;               // its pages don't fit into staging at once
   Final final_ = Final::kNone;
   Epoch final_epoch_;
   bool resume_at_boundary_ = false;  // the guest stands, started anew

@@ -181,6 +181,18 @@ Result<void> read_timing(TomlSection in, Timing& out) {
   return in.nothing_else();
 }
 
+Result<void> read_pacing(TomlSection in, PacingConfig& out) {
+  US_ASSIGN(const auto budget_ms, in.whole_number("budget_ms", 1, 10'000));
+  if (budget_ms) out.budget = std::chrono::milliseconds{*budget_ms};
+  US_ASSIGN(const auto loss, in.whole_number("max_loss_percent", 1, 90));
+  if (loss) out.max_loss = static_cast<double>(*loss) / 100;
+  US_ASSIGN(const auto link, in.whole_number("max_link_mib_per_s", 1, 1 << 20));
+  if (link) out.max_link_bytes_per_second = static_cast<std::uint64_t>(*link) << 20;
+  US_ASSIGN(out.budget_first, in.flag("budget_first", false));
+  if (out.budget_first && !out.budget) return in.at("budget_first", "needs budget_ms");
+  return in.nothing_else();
+}
+
 Result<void> read_fencing(TomlSection in, DaemonConfig::Fencing& out) {
   US_ASSIGN(out.required, in.flag("required", false));
   US_ASSIGN(const auto self, in.whole_number("self_fence_after_ms", 100, 3'600'000));
@@ -277,7 +289,7 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   const Document document{name, root};
   static constexpr std::string_view kKnown[] = {"pair",     "vm",    "net",    "disk",     "replication", "heartbeat",
                                                 "witness",  "etcd",  "manual", "security", "control",     "fencing",
-                                                "watchdog", "state", "timing", "log",      "probes"};
+                                                "watchdog", "state", "timing", "log",      "probes",      "pacing"};
   US_TRY(document.only(kKnown));
 
   DaemonConfig config;
@@ -329,6 +341,9 @@ Result<DaemonConfig> parse_config(std::string_view text, std::string_view name) 
   if (watchdog) US_TRY(read_watchdog(std::move(*watchdog), config.watchdog.emplace()));
   US_ASSIGN(auto timing, document.optional_table("timing"));
   if (timing) US_TRY(read_timing(std::move(*timing), config.timing));
+  config.pacing.longest = config.timing.epoch;
+  US_ASSIGN(auto pacing, document.optional_table("pacing"));
+  if (pacing) US_TRY(read_pacing(std::move(*pacing), config.pacing));
   US_ASSIGN(auto probes, document.optional_table("probes"));
   if (probes) US_TRY(read_probes(std::move(*probes), config.probes));
   US_ASSIGN(auto log_section, document.optional_table("log"));

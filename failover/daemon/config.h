@@ -18,6 +18,7 @@
 #include "net/base/clock.h"
 #include "net/base/ids.h"
 #include "net/base/result.h"
+#include "replication/epoch_pacer.h"
 #include "vmm/boot/boot_protocol.h"
 
 namespace understudy {
@@ -86,6 +87,7 @@ struct DaemonConfig {
   std::filesystem::path state_dir;
   std::filesystem::path socket;
   Timing timing;
+  PacingConfig pacing;  // its longest epoch is timing's
   ProbesConfig probes;
   struct Log {
     std::optional<std::filesystem::path> file;  // without: standard error

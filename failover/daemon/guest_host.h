@@ -30,6 +30,7 @@ struct GuestNumbers {
   Epoch committed_epoch;
   Status::Gate gate;
   Status::EpochNumbers epochs;
+  Status::Pacing pacing;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
   LinkNumbers link;  // replication's

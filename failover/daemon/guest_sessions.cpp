@@ -51,9 +51,11 @@ void GuestSide::show_link() {
     numbers.malformed += secondary_->stats().corrupt_messages;
     numbers.stale += secondary_->stats().foreign_messages + secondary_->stats().refusals;
   }
+  const Status::Pacing pacing = show_pacing();
   {
     const std::lock_guard lock{numbers_mutex_};
     numbers_.link = numbers;
+    numbers_.pacing = pacing;
     if (primary_) {
       numbers_.transfer = transfer_numbers(primary_->transfer_progress(now()));
       const ScrubStats& scrub = primary_->scrub_stats();
@@ -67,13 +69,31 @@ void GuestSide::show_link() {
   link_timer_ = deps_.loop.call_at(now() + kLinkPeriod, [this] { show_link(); });
 }
 
+Status::Pacing GuestSide::show_pacing() {
+  if (!primary_) return {};
+  const auto us = [](Duration duration) { return static_cast<std::uint64_t>(duration.count() / 1000); };
+  const EpochPacer::Report report = primary_->pacing();
+  if (report.broken.empty() != budget_broken_.empty()) {
+    budget_broken_ = report.broken;
+    if (budget_broken_.empty())
+      log(Severity::kInfo, "output's budget is held again");
+    else
+      log(Severity::kWarning, "output's budget is not held", {{"reason", report.broken}});
+  }
+  return {.shortest_us = us(report.shortest),
+          .late_median_us = us(report.late_p50.value_or(Duration{})),
+          .late_p99_us = us(report.late_p99.value_or(Duration{})),
+          .bound = name_of(report.bound),
+          .broken = report.broken};
+}
+
 void GuestSide::ensure_primary() {
   if (primary_) return;
   PrimaryConfig config;
   config.pair = deps_.config.pair.id;
   config.node = deps_.config.pair.node;
   config.incarnation = deps_.self.incarnation;
-  config.interval = deps_.config.timing.epoch;
+  config.pacing = deps_.config.pacing;
   config.pause_deadline = deps_.config.timing.pause_deadline;
   config.resync_within = deps_.config.timing.resync_within;
   config.transfer_bytes_per_second = deps_.config.transfer_bytes_per_second;

@@ -34,6 +34,12 @@ Result<std::unique_ptr<GuestSide>> GuestSide::create(Dependencies dependencies, 
   const std::size_t pages_each = std::clamp(side->memory_->page_count() / kStagingBuffers, kMinStagingPages, kMaxStagingPages);
   US_ASSIGN(side->staging_, StagingPool::create(kStagingBuffers, pages_each));
   US_TRY(side->open_link());
+  egress.gate()->on_output([side = side.get(), alive = std::weak_ptr{side->alive_}](Epoch epoch) {
+    side->deps_.loop.post([side, alive, epoch] {
+      const auto still = alive.lock();
+      if (still && *still) side->with_primary([&](PrimarySession& session) { session.output_waits(epoch, side->now()); });
+    });
+  });
   side->show_guest("not started");
   return side;
 }

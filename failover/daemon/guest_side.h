@@ -98,6 +98,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void rearm();
   void end_verifications(const Result<Verification>& found);
   void show_link();
+  Status::Pacing show_pacing();
   template <class Call>
   void with_primary(Call call) {
     if (primary_) call(*primary_);
@@ -139,6 +140,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   EventLoop::TimerId link_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
+  std::string budget_broken_;    // as it was last told in the log
   std::uint64_t malformed_ = 0;  // messages that are not of this pair and version
   mutable std::mutex numbers_mutex_;
   GuestNumbers numbers_;  // guarded by numbers_mutex_

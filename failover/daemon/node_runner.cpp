@@ -291,6 +291,7 @@ Status NodeRunner::status() const {
   if (node.record) out.mode = node.record->mode == PairMode::kPair ? "pair" : "solo";
   out.term = node.term;
   out.epoch = guest.open_epoch;
+  out.pacing = guest.pacing;
   out.committed_epoch = std::max(guest.committed_epoch, node.committed.epoch);
   out.is_protected = node.is_protected;
   out.reason = node.why;

@@ -100,6 +100,7 @@ struct Status {
   control @27 :Control;
   scrub @28 :Scrub;
   transfer @29 :Transfer;
+  pacing @30 :Pacing;
 
   struct Hold {                # maintenance: nothing moves by itself
     held @0 :Bool;
@@ -145,6 +146,13 @@ struct Status {
     ackUs @3 :UInt64;
     pauseMedianUs @4 :UInt64;  # over the last epochs (at most 1024)
     pauseP99Us @5 :UInt64;
+  }
+  struct Pacing {              # when epochs end, on a primary
+    shortestUs @0 :UInt64;     # an epoch with output lasts so long at least
+    bound @1 :Text;            # why: "nothing", "the guest's loss of time", "the use of the link", "the longest epoch", "the budget"
+    lateMedianUs @2 :UInt64;   # so late is an epoch's first output, of the latest 256 with any; 0: there were none
+    lateP99Us @3 :UInt64;
+    broken @4 :Text;           # not empty: the budget is not held, and why
   }
   struct Probe {
     path @0 :Text;

@@ -52,6 +52,16 @@ std::string told_of_hold(schema::Status::Hold::Reader hold) {
                      hold.getBothKnow() ? "" : "; the other node has not said that it knows");
 }
 
+// Empty before any output had to wait.
+std::string told_of_output(schema::Status::Pacing::Reader pacing) {
+  if (pacing.getLateMedianUs() == 0) return {};
+  std::string text = fmt::format("late by {} us (p99 {})", pacing.getLateMedianUs(), pacing.getLateP99Us());
+  if (pacing.getShortestUs() > 0)
+    text += fmt::format("; its epochs last {} us at least, bounded by {}", pacing.getShortestUs(), view(pacing.getBound()));
+  if (pacing.getBroken().size() > 0) text += fmt::format("; BUDGET NOT HELD: {}", view(pacing.getBroken()));
+  return text;
+}
+
 }  // namespace
 
 void write_status(const Status& status, schema::Status::Builder out) {
@@ -118,6 +128,12 @@ void write_status(const Status& status, schema::Status::Builder out) {
   last.setAckUs(status.last.ack_us);
   last.setPauseMedianUs(status.last.pause_median_us);
   last.setPauseP99Us(status.last.pause_p99_us);
+  auto pacing = out.initPacing();
+  pacing.setShortestUs(status.pacing.shortest_us);
+  pacing.setBound(status.pacing.bound);
+  pacing.setLateMedianUs(status.pacing.late_median_us);
+  pacing.setLateP99Us(status.pacing.late_p99_us);
+  pacing.setBroken(status.pacing.broken);
   auto probes = out.initProbes(static_cast<unsigned>(status.probes.size()));
   for (unsigned i = 0; i < probes.size(); ++i) {
     probes[i].setPath(status.probes[i].path);
@@ -189,6 +205,7 @@ std::string status_as_text(schema::Status::Reader status) {
     line("scrub", fmt::format("{}{} % of {} pages compared with the peer's, {} times all before; {} were not the same",
                               scrub.getVerifying() ? "verifying: " : "", scrub.getPosition() * 100 / scrub.getPages(), scrub.getPages(),
                               scrub.getPasses(), scrub.getDiffering()));
+  line("output", told_of_output(status.getPacing()));
   const auto gate = status.getGate();
   line("gate", fmt::format("{}: {} frames ({} bytes) waiting, {} released, {} dropped", view(gate.getMode()), gate.getDepthFrames(),
                            gate.getDepthBytes(), gate.getReleasedFrames(), gate.getDroppedFrames()));

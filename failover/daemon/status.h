@@ -43,6 +43,10 @@ struct Status {
   struct EpochNumbers {
     std::uint64_t pause_us = 0, dirty_pages = 0, sent_bytes = 0, ack_us = 0, pause_median_us = 0, pause_p99_us = 0;
   };
+  struct Pacing {
+    std::uint64_t shortest_us = 0, late_median_us = 0, late_p99_us = 0;
+    std::string bound, broken;
+  };
   struct Probe {
     std::string path, health, text, name;
     std::uint64_t age_ms = 0;
@@ -70,6 +74,7 @@ struct Status {
   std::vector<Moment> timeline;
   Gate gate;
   EpochNumbers last;
+  Pacing pacing;
   Scrub scrub;
   Transfer transfer;
   std::vector<Probe> probes;

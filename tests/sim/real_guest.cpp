@@ -53,6 +53,11 @@ RealGuest::RealGuest(Surroundings surroundings)
       host_.feed(input::LoopGap{length});
     });
   });
+  gate_->on_output([this](Epoch epoch) {
+    host_.timer(Duration{}, [this, epoch] {
+      if (primary_) primary_->output_waits(epoch, now());
+    });
+  });
   turn();
   live();
 }
@@ -190,6 +195,7 @@ void RealGuest::ensure_primary() {
   config.pair = kPair;
   config.node = host_.self.node;
   config.incarnation = host_.self.incarnation;
+  config.pacing.shortest = ms(20);  // nothing costs time here, and each epoch costs the simulation's
   config.window = {.max_in_flight = 4, .ack_timeout = ms(700)};
   config.transfer_window_bytes = 4 * kPageSizeBytes;
   config.batch_pages = 2;

@@ -292,6 +292,17 @@ timeout_s = 15)");
   }
 }
 
+TEST(Config, PacingIsReadWithCare) {
+  const auto with = [](const std::string& table) { return parse_config(replaced("epoch_ms = 20", "epoch_ms = 20\n" + table), "b.toml"); };
+  const auto all = with("[pacing]\nbudget_ms = 5\nbudget_first = true\nmax_loss_percent = 10\nmax_link_mib_per_s = 100");
+  ASSERT_TRUE(all) << all.error().text();
+  EXPECT_EQ(all->pacing.longest, Duration{std::chrono::milliseconds{20}});
+  EXPECT_TRUE(all->pacing.budget == Duration{std::chrono::milliseconds{5}} && all->pacing.budget_first);
+  EXPECT_TRUE(all->pacing.max_loss == 0.1 && all->pacing.max_link_bytes_per_second == std::uint64_t{100} << 20);
+  for (const char* const wrong : {"max_loss_percent = 0", "max_loss_percent = 91", "budget_ms = 0", "budget_first = true", "pace = 1"})
+    EXPECT_FALSE(with(std::string{"[pacing]\n"} + wrong)) << wrong;
+}
+
 TEST(Config, TheGuestMayHaveAHome) {
   EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.home);
   EXPECT_EQ(parse_config(replaced("node = \"b\"", "node = \"b\"\nhome = \"a\""), "b.toml")->pair.home, NodeId::kA);

@@ -51,6 +51,22 @@ class EgressGateTest : public ::testing::Test {
   std::unique_ptr<EgressGate> gate;
 };
 
+TEST_F(EgressGateTest, TellsOfTheFirstFrameOfEachEpochThatWaits) {
+  std::vector<Epoch> told;
+  gate->on_output([&](Epoch epoch) { told.push_back(epoch); });
+  send(1);  // muted
+  gate->pair(kTerm);
+  send(2);
+  send(3);
+  gate->close_epoch(Epoch{1});
+  gate->close_epoch(Epoch{2});
+  send(4);
+  gate->solo(kTerm);
+  gate->close_epoch(Epoch{3});
+  send(5);  // waits for nothing
+  EXPECT_THAT(told, ElementsAre(Epoch{1}, Epoch{3}));
+}
+
 TEST_F(EgressGateTest, BeginsMuteDroppingAndCounting) {
   EXPECT_TRUE(send(1));
   EXPECT_THAT(left(), IsEmpty());

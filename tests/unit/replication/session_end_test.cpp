@@ -47,7 +47,7 @@ TEST_F(SessionEndTest, AnEndIsPartOfItsEpochAndOutputBeforeItLeavesWithIt) {
 }
 
 TEST_F(SessionEndTest, AnEndComesAtOnceAndItsEpochsGoOn) {
-  config.interval = 500ms;
+  config.pacing.longest = 500ms;
   build();
   protect();
   power_off();

@@ -11,12 +11,12 @@ TEST_F(SessionHotTest, AHotPageTravelsOnlyWhenItChanged) {
   for (std::uint64_t value = 1; value < 10; ++value) {
     machine_a->guest_write_u64(5 * kPageSizeBytes, value);
     machine_a->guest_write_u64(6 * kPageSizeBytes, value);
-    run(config.interval + 2ms);
+    run(config.pacing.longest + 2ms);
   }
   EXPECT_EQ(machine_a->hot_pages(), 2U);
   EXPECT_EQ(primary_log.reports.back().changed_pages, 2U);
   machine_a->guest_write_u64(5 * kPageSizeBytes, 1000);
-  run(config.interval + 2ms);
+  run(config.pacing.longest + 2ms);
   EXPECT_EQ(primary_log.reports.back().dirty_pages, 2U);
   EXPECT_EQ(primary_log.reports.back().changed_pages, 1U);
   EXPECT_TRUE(images_equal());
@@ -55,7 +55,7 @@ TEST_F(SessionHotTest, AHotPageThatDiffersOnThePeerIsSentAgain) {
   protect();
   for (std::uint64_t value = 1; value < 6; ++value) {
     machine_a->guest_write_u64(5 * kPageSizeBytes, value);
-    run(config.interval + 2ms);
+    run(config.pacing.longest + 2ms);
   }
   ASSERT_EQ(machine_a->hot_pages(), 1U);
   machine_b->page_for_writing(PageIndex{5})[99] ^= std::byte{1};

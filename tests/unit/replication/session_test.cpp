@@ -31,6 +31,38 @@ TEST_F(SessionTest, FullTransferThenEpochsMakeTheImagesEqual) {
   EXPECT_EQ(machine_b->counter(), 43U);
 }
 
+TEST_F(SessionTest, OutputOfAnIdleGuestEndsItsEpochAtOnce) {
+  config.pacing.longest = 500ms;
+  build();
+  protect();
+  gate->on_output([this](Epoch epoch) { primary->output_waits(epoch, clock.now()); });
+  run(100ms);
+  const std::uint64_t sent = primary->stats().epochs_sent;
+  ASSERT_TRUE(send_frame(1));
+  EXPECT_EQ(primary->stats().epochs_sent, sent + 1) << "without a timer between";
+  EXPECT_TRUE(port.sent().empty()) << "but not without an ack";
+  run(3ms);
+  EXPECT_EQ(port.sent().size(), 1U);
+  ASSERT_TRUE(primary->pacing().late_p50);
+  EXPECT_LE(*primary->pacing().late_p50, 4ms);
+  run(100ms);
+  EXPECT_EQ(primary->stats().epochs_sent, sent + 1) << "nothing waits any more";
+}
+
+TEST_F(SessionTest, NewsOfOutputThatComesLateEndsNoLaterEpoch) {
+  config.pacing.longest = 500ms;
+  build();
+  protect();
+  const Epoch past = gate->open_epoch();
+  ASSERT_TRUE(send_frame(1));
+  run(600ms);
+  ASSERT_GT(gate->open_epoch(), past);
+  const std::uint64_t sent = primary->stats().epochs_sent;
+  primary->output_waits(past, clock.now());
+  run(50ms);
+  EXPECT_EQ(primary->stats().epochs_sent, sent);
+}
+
 TEST_F(SessionTest, GuestRunsAndWritesDuringTheTransfer) {
   for (std::size_t page = 0; page < kPages; ++page) machine_a->guest_write_u64(page * kPageSizeBytes, page + 1);
   config.final_round_pages = 4;
