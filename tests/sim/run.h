@@ -293,11 +293,12 @@ class Run {
     }
   }
 
-  // By the record, is there a living image that may run (or does)?
+  // By the record, is there a living image that may run (or does)? A host that is down, switched off by the other a moment ago, has none.
   bool someone_may_run() {
     const auto& record = witness_.state().record;
     if (!record) return true;  // a new pair
     for (Host* one : {&a_, &b_}) {
+      if (!one->up()) continue;
       const bool eligible = std::find(record->eligible.begin(), record->eligible.end(), one->self()) != record->eligible.end();
       if (eligible && (one->guest_exists() || one->holds_image())) return true;
       // Bootstrapped, and about to boot.

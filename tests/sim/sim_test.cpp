@@ -24,6 +24,12 @@ Totals explore(Scenario scenario, std::uint64_t seeds, bool real_sessions = fals
   });
 }
 
+// Found among a million: the guest's holder switches the other host off just when the judge looks who may run.
+TEST(SimPair, AHostThatWasSwitchedOffAMomentAgoMayNotRun) {
+  const Outcome outcome = run({.seed = 282'006, .scenario = Scenario::kChaos});
+  EXPECT_TRUE(outcome.ok) << outcome.rule << ": " << outcome.what;
+}
+
 TEST(SimPair, Chaos) {
   const Totals totals = explore(Scenario::kChaos, 6000);
   // The runs must have gone where it is hard: otherwise their silence proves nothing.
