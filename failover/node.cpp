@@ -305,7 +305,7 @@ void Node::evaluate() {
   if (store_failed_ && now_ - *store_failed_ >= config_.store_retry) {
     store_failed_.reset();
     if (promising_ > promise_) emit(action::PersistPromise{promising_});
-    if (storing_term_ > stored_term_) emit(action::PersistTerm{storing_term_});
+    if (storing_term_ > stored_term_) emit(action::PersistTerm{storing_term_, applying_.has_value()});
     if (orders_asked_ > orders_stored_) emit(action::PersistOrders{orders_asked_, orders_});
   }
   ask_when_due();

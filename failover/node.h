@@ -233,7 +233,6 @@ class Node {
   void apply();
   void confirm_by(AskId ask, const ArbiterRecord& record);
   void go_on_reading(const ArbiterRecord& record);
-  void persist_term(Term term);
   void follow(Term term);
   NodeIncarnation heard_peer() const { return {peer_of(config_.node), peer_.incarnation()}; }
   bool eligible_by(const ArbiterRecord& record) const;

@@ -203,13 +203,8 @@ void Node::apply_later(const ArbiterRecord& record) {
   mark(action::Milestone::kGranted);
   note(Severity::kInfo, "granted", {{"record", describe(record)}});
   if (stored_term_ >= record.term) return apply();
-  persist_term(record.term);
-}
-
-void Node::persist_term(Term term) {
-  if (term <= storing_term_) return;
-  storing_term_ = term;
-  emit(action::PersistTerm{term});
+  storing_term_ = std::max(storing_term_, record.term);
+  emit(action::PersistTerm{record.term, true});
 }
 
 // As secondary: the term of the primary it follows. Nothing waits for the store here.
@@ -219,7 +214,9 @@ void Node::follow(Term term) {
     beat_now_ = true;
   }
   has_history_ = true;
-  persist_term(term);
+  if (term <= storing_term_) return;
+  storing_term_ = term;
+  emit(action::PersistTerm{term});
 }
 
 void Node::on(const input::TermPersisted& in) {

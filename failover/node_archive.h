@@ -108,7 +108,7 @@ void transfer(auto& archive, input::GuestNoted& x) { archive(x.text); }
 void transfer(auto& archive, action::ReadArbiter& x) { archive(x.ask); }
 void transfer(auto& archive, action::Propose& x) { archive(x.ask, x.proposal); }
 void transfer(auto& archive, action::PersistPromise& x) { archive(x.promise); }
-void transfer(auto& archive, action::PersistTerm& x) { archive(x.term); }
+void transfer(auto& archive, action::PersistTerm& x) { archive(x.term, x.holding); }
 void transfer(auto& archive, action::PersistEnd& x) { archive(x.ended); }
 void transfer(auto& archive, action::PersistOrders& x) { archive(x.order, x.orders); }
 void transfer(auto& archive, action::FencePeer& x) { archive(x.term); }

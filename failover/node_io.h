@@ -268,6 +268,8 @@ struct PersistPromise {
 };
 struct PersistTerm {  // -> TermPersisted, StoreFailed
   Term term;
+  // This node was granted it and is about to run the guest: no cut of a lower term that is stored here may be started from any more.
+  bool holding = false;
 };
 struct PersistEnd {  // how the guest ended; empty: it lives. Not answered
   std::string ended;

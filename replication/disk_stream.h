@@ -57,6 +57,9 @@ class DiskSink {
   virtual void apply(DiskWrite write) = 0;
   // Accepted and not yet on the image.
   virtual std::size_t backlog_bytes() const = 0;
+  // Puts what was applied so far on stable storage, some time: synced() reaches the number returned, which rises with each call.
+  virtual std::uint64_t sync() = 0;
+  virtual std::uint64_t synced() const = 0;
   // The host's error that stopped it, if any: this disk holds no committed image any more.
   virtual std::optional<Error> failure() const = 0;
 };

@@ -31,12 +31,17 @@ class EpochStore {
  public:
   virtual ~EpochStore() = default;
 
-  // Each put of the first five is on stable storage when it returns.
+  // Each put but the last is on stable storage when it returns.
   virtual Result<void> put_identity(const NodeIdentity& identity) = 0;
   virtual Result<void> put_term(Term term) = 0;                            // the highest term this node acted in; never lowered
   virtual Result<void> put_promise(Term promised) = 0;                     // from then on never acks a lower term; never lowered
   virtual Result<void> put_end(const std::string& ended) = 0;              // how the guest ended by itself; empty: it lives
   virtual Result<void> put_orders(std::span<const std::byte> orders) = 0;  // an operator's, to this node: a message of the caller's
+  // Cuts (cut_store.h) up to here must not be started from: the disks hold, or are about to, what came later. A lower one than before
+  // changes nothing.
+  virtual Result<void> put_spoiled(CommittedEpoch through) = 0;
+  // put_term(), and spoils every cut of a lower term, in one: this node is about to run the guest.
+  virtual Result<void> put_holding(Term term) = 0;
   // Not synced: at worst an older epoch is found after a crash.
   virtual Result<void> put_committed(CommittedEpoch committed) = 0;
 
@@ -45,6 +50,7 @@ class EpochStore {
   virtual Result<Term> term() const = 0;
   virtual Result<Term> promise() const = 0;
   virtual Result<CommittedEpoch> committed() const = 0;
+  virtual Result<CommittedEpoch> spoiled() const = 0;
   virtual Result<std::string> end() const = 0;
   virtual Result<std::vector<std::byte>> orders() const = 0;
 };

@@ -1,5 +1,6 @@
 #include "replication/rocksdb_store.h"
 
+#include <algorithm>
 #include <string>
 
 #include "net/payload.h"
@@ -14,6 +15,7 @@ constexpr const char* kIdentityKey = "identity";
 constexpr const char* kTermKey = "term";
 constexpr const char* kPromiseKey = "promise";
 constexpr const char* kCommittedKey = "committed";
+constexpr const char* kSpoiledKey = "spoiled";
 constexpr const char* kEndKey = "end";
 constexpr const char* kOrdersKey = "orders";
 
@@ -32,6 +34,22 @@ Result<Out> read_record(const SmallDb& db, const char* key, Out missing, Visit v
 Result<Term> read_term(const SmallDb& db, const char* key) {
   return read_record<schema::StoredTerm>(db, key, Term{}, [](schema::StoredTerm::Reader in) { return Term{in.getTerm()}; });
 }
+
+Result<CommittedEpoch> read_epoch(const SmallDb& db, const char* key) {
+  return read_record<schema::StoredCommit>(db, key, CommittedEpoch{}, [](schema::StoredCommit::Reader in) {
+    return CommittedEpoch{Term{in.getTerm()}, Epoch{in.getEpoch()}};
+  });
+}
+
+std::vector<std::byte> encode(Term term) {
+  return build_payload<schema::StoredTerm>([&](schema::StoredTerm::Builder out) { out.setTerm(term.raw()); });
+}
+std::vector<std::byte> encode(CommittedEpoch at) {
+  return build_payload<schema::StoredCommit>([&](schema::StoredCommit::Builder out) {
+    out.setTerm(at.term.raw());
+    out.setEpoch(at.epoch.raw());
+  });
+}
 }  // namespace
 
 RocksDbStore::RocksDbStore(std::unique_ptr<SmallDb> db, PairId pair, NodeId node) : db_{std::move(db)}, pair_{pair}, node_{node} {}
@@ -45,6 +63,7 @@ Result<std::unique_ptr<RocksDbStore>> RocksDbStore::open(const std::filesystem::
   US_TRY(store->term());
   US_TRY(store->promise());
   US_TRY(store->committed());
+  US_TRY(store->spoiled());
   US_TRY(store->end());
   US_TRY(store->orders());
   if (identity && (identity->pair != pair || identity->node != node))
@@ -65,14 +84,31 @@ Result<void> RocksDbStore::put_identity(const NodeIdentity& identity) {
                   Durability::kSynced);
 }
 
-Result<void> RocksDbStore::put_raised(const char* key, Term to) {
+Result<void> RocksDbStore::check_raised(const char* key, Term to) const {
   US_ASSIGN(const auto now, read_term(*db_, key));
-  if (to < now)
-    return Error{ErrorCode::kRefused, "store " + db_->path().string() + ": " + key + " " + std::to_string(to.raw()) +
-                                          " is below the stored " + std::to_string(now.raw())};
+  if (to >= now) return {};
+  return Error{ErrorCode::kRefused, "store " + db_->path().string() + ": " + key + " " + std::to_string(to.raw()) +
+                                        " is below the stored " + std::to_string(now.raw())};
+}
+
+Result<void> RocksDbStore::put_raised(const char* key, Term to) {
+  US_TRY(check_raised(key, to));
   // Also when equal: the record may be there from a write whose sync was reported as failed.
-  return db_->put(key, build_payload<schema::StoredTerm>([&](schema::StoredTerm::Builder out) { out.setTerm(to.raw()); }),
-                  Durability::kSynced);
+  return db_->put(key, encode(to), Durability::kSynced);
+}
+
+Result<void> RocksDbStore::put_spoiled(CommittedEpoch through) {
+  US_ASSIGN(const auto now, spoiled());
+  return db_->put(kSpoiledKey, encode(std::max(now, through)), Durability::kSynced);
+}
+
+Result<void> RocksDbStore::put_holding(Term term) {
+  US_TRY(check_raised(kTermKey, term));
+  US_ASSIGN(const auto spoiled_now, spoiled());
+  const auto term_record = encode(term);
+  const auto spoiled_record = encode(std::max(spoiled_now, CommittedEpoch{term, Epoch{}}));
+  const SmallDb::Record records[] = {{kTermKey, term_record}, {kSpoiledKey, spoiled_record}};
+  return db_->put(records, Durability::kSynced);
 }
 
 Result<void> RocksDbStore::put_term(Term term) { return put_raised(kTermKey, term); }
@@ -86,11 +122,7 @@ Result<void> RocksDbStore::put_end(const std::string& ended) {
 Result<void> RocksDbStore::put_orders(std::span<const std::byte> orders) { return db_->put(kOrdersKey, orders, Durability::kSynced); }
 
 Result<void> RocksDbStore::put_committed(CommittedEpoch committed) {
-  return db_->put(kCommittedKey, build_payload<schema::StoredCommit>([&](schema::StoredCommit::Builder out) {
-                    out.setTerm(committed.term.raw());
-                    out.setEpoch(committed.epoch.raw());
-                  }),
-                  Durability::kBuffered);
+  return db_->put(kCommittedKey, encode(committed), Durability::kBuffered);
 }
 
 Result<std::optional<NodeIdentity>> RocksDbStore::identity() const {
@@ -114,10 +146,7 @@ Result<std::vector<std::byte>> RocksDbStore::orders() const {
   return stored ? std::move(*stored) : std::vector<std::byte>{};
 }
 
-Result<CommittedEpoch> RocksDbStore::committed() const {
-  return read_record<schema::StoredCommit>(*db_, kCommittedKey, CommittedEpoch{}, [](schema::StoredCommit::Reader in) {
-    return CommittedEpoch{Term{in.getTerm()}, Epoch{in.getEpoch()}};
-  });
-}
+Result<CommittedEpoch> RocksDbStore::committed() const { return read_epoch(*db_, kCommittedKey); }
+Result<CommittedEpoch> RocksDbStore::spoiled() const { return read_epoch(*db_, kSpoiledKey); }
 
 }  // namespace understudy

@@ -25,17 +25,21 @@ class RocksDbStore final : public EpochStore {
   Result<void> put_promise(Term promised) override;
   Result<void> put_end(const std::string& ended) override;
   Result<void> put_orders(std::span<const std::byte> orders) override;
+  Result<void> put_spoiled(CommittedEpoch through) override;
+  Result<void> put_holding(Term term) override;
   Result<void> put_committed(CommittedEpoch committed) override;
 
   Result<std::optional<NodeIdentity>> identity() const override;
   Result<Term> term() const override;
   Result<Term> promise() const override;
   Result<CommittedEpoch> committed() const override;
+  Result<CommittedEpoch> spoiled() const override;
   Result<std::string> end() const override;
   Result<std::vector<std::byte>> orders() const override;
 
  private:
   RocksDbStore(std::unique_ptr<SmallDb> db, PairId pair, NodeId node);
+  Result<void> check_raised(const char* key, Term to) const;
   Result<void> put_raised(const char* key, Term to);
 
   const std::unique_ptr<SmallDb> db_;

@@ -7,7 +7,7 @@
 namespace understudy {
 
 SecondaryDisk::SecondaryDisk(std::shared_ptr<DiskImage> image)
-    : image_{std::move(image)}, backlog_{std::make_shared<Backlog>()}, owner_{image_->new_owner()} {}
+    : image_{std::move(image)}, backlog_{std::make_shared<Backlog>()}, syncs_{std::make_shared<Syncs>()}, owner_{image_->new_owner()} {}
 
 void SecondaryDisk::apply(DiskWrite write) {
   US_CHECK(write.offset_bytes <= capacity_bytes() && write.length_bytes <= capacity_bytes() - write.offset_bytes);
@@ -20,6 +20,11 @@ void SecondaryDisk::apply(DiskWrite write) {
                           .client = backlog_,
                           .cookie = kept,
                           .owner = owner_});
+}
+
+std::uint64_t SecondaryDisk::sync() {
+  image_->submit(DiskTask{.kind = DiskTask::Kind::kFlush, .client = syncs_, .cookie = ++last_sync_, .owner = owner_});
+  return last_sync_;
 }
 
 std::optional<Error> SecondaryDisk::failure() const {

@@ -21,6 +21,8 @@ class SecondaryDisk final : public DiskSink {
   bool read_only() const override { return image_->read_only(); }
   void apply(DiskWrite write) override;
   std::size_t backlog_bytes() const override { return backlog_->bytes.load(std::memory_order_acquire); }
+  std::uint64_t sync() override;
+  std::uint64_t synced() const override { return syncs_->latest.load(std::memory_order_acquire); }
   std::optional<Error> failure() const override;
 
  private:
@@ -29,8 +31,18 @@ class SecondaryDisk final : public DiskSink {
     std::atomic<std::size_t> bytes{0};
   };
 
+  struct Syncs final : DiskClient {
+    // Two flushes may end in either order; each covers all that was applied before it.
+    void done(std::uint64_t cookie, std::uint64_t) override {
+      if (cookie > latest.load(std::memory_order_relaxed)) latest.store(cookie, std::memory_order_release);
+    }
+    std::atomic<std::uint64_t> latest{0};
+  };
+
   const std::shared_ptr<DiskImage> image_;
   const std::shared_ptr<Backlog> backlog_;
+  const std::shared_ptr<Syncs> syncs_;
+  std::uint64_t last_sync_ = 0;
   const std::uint64_t owner_;
 };
 

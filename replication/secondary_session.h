@@ -36,6 +36,8 @@ struct SecondaryConfig {
   // Whether a guest of `theirs` can go on on `ours`: the reason when not. (vmm/fingerprint.h has the machine's.)
   std::function<Result<void>(const MachineFingerprint& theirs, const MachineFingerprint& ours)> compatible;
   std::size_t max_disk_backlog_bytes = std::size_t{64} << 20;
+  // Whether the ack of what is held whole may leave; empty: always. It is asked again with each tick.
+  std::function<bool(CommittedEpoch)> may_ack{};
   std::size_t max_epoch_disk_bytes = std::size_t{512} << 20;
 };
 
@@ -107,6 +109,8 @@ class SecondarySession {
   bool image_whole() const { return whole_; }
   // The newest epoch held whole; (0, 0) when none.
   CommittedEpoch committed() const { return committed_; }
+  // The machine's at that epoch.
+  const OwnedBytes& state() const { return state_; }
   Term promised() const { return floor_; }
   const SecondaryStats& stats() const { return stats_; }
 

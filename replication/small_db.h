@@ -37,6 +37,12 @@ class SmallDb {
   Result<std::optional<std::vector<std::byte>>> get(std::string_view key) const;
   // After an error nothing is known about the record on disk, but that it is the old one or this one.
   Result<void> put(std::string_view key, std::span<const std::byte> payload, Durability durability);
+  // All of them or none.
+  struct Record {
+    std::string_view key;
+    std::span<const std::byte> payload;
+  };
+  Result<void> put(std::span<const Record> records, Durability durability);
 
   const std::filesystem::path& path() const { return path_; }
 

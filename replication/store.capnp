@@ -22,3 +22,23 @@ struct StoredCommit {
   term @0 :UInt64;
   epoch @1 :UInt64;
 }
+
+# The durable cut (replication/rocksdb_cut_store.cpp).
+struct StoredCutFormat {
+  format @0 :UInt32;
+  pageCount @1 :UInt64;
+  disks @2 :List(UInt64);  # sizes in bytes
+}
+
+struct StoredCutRecord {
+  term @0 :UInt64;
+  epoch @1 :UInt64;
+  serial @2 :UInt32;
+  ended @3 :Text;
+  state @4 :Data;
+}
+
+struct StoredImage {
+  term @0 :UInt64;
+  epoch @1 :UInt64;
+}

@@ -34,6 +34,12 @@ Result<void> read_pair(TomlSection in, DaemonConfig::Pair& out) {
   if (home && *home != "a" && *home != "b") return in.at("home", fmt::format("expected \"a\" or \"b\", found \"{}\"", *home));
   if (home) out.home = *home == "a" ? NodeId::kA : NodeId::kB;
   US_ASSIGN(out.alone, in.flag("alone", false));
+  US_ASSIGN(const auto durability, in.optional_text("durability"));
+  if (durability && *durability != "memory" && *durability != "disk")
+    return in.at("durability", fmt::format("expected \"memory\" or \"disk\", found \"{}\"", *durability));
+  out.ack_when_durable = durability == "disk";
+  US_ASSIGN(const auto rate, in.whole_number("fold_mib_per_s", 1, 100'000));
+  if (rate) out.fold_bytes_per_second = static_cast<std::uint64_t>(*rate) << 20;
   return in.nothing_else();
 }
 

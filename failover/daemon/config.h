@@ -39,9 +39,11 @@ struct DaemonConfig {
     std::string name;  // 1 to 64 characters; its hash is the PairId
     PairId id;
     NodeId node = NodeId::kA;
-    bool initial_primary = false;  // matters only for a pair that never ran
-    std::optional<NodeId> home{};  // where the guest belongs; equal on both nodes
-    bool alone = false;            // a first start need not find the peer
+    bool initial_primary = false;   // matters only for a pair that never ran
+    std::optional<NodeId> home{};   // where the guest belongs; equal on both nodes
+    bool alone = false;             // a first start need not find the peer
+    bool ack_when_durable = false;  // durability "disk": as secondary, this node acks what is on its stable storage; else "memory"
+    std::uint64_t fold_bytes_per_second = 0;  // to the durable cut's store; 0: as many as it takes
   } pair;
   struct Vm {
     std::filesystem::path kernel;

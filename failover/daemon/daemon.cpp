@@ -78,6 +78,7 @@ class RunningDaemon final : public Daemon {
     US_ASSIGN(started.promise, store->promise());
     US_ASSIGN(const auto committed, store->committed());
     started.committed = {committed.term, committed.epoch};
+    US_ASSIGN(const auto spoiled, store->spoiled());
     US_ASSIGN(started.ended, store->end());
     US_ASSIGN(const auto orders, store->orders());
     US_ASSIGN(started.orders, decode_orders(orders));
@@ -103,6 +104,7 @@ class RunningDaemon final : public Daemon {
                                          .store = *store_,
                                          .timeline = timeline_,
                                          .self = self,
+                                         .spoiled = spoiled,
                                          .report = [this](Input input) {
                                            if (runner_) runner_->feed(std::move(input));
                                          }}));

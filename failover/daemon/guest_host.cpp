@@ -50,6 +50,7 @@ class Host final : public GuestHost {
                                           .store = deps_.store,
                                           .timeline = deps_.timeline,
                                           .self = deps_.self,
+                                          .spoiled = deps_.spoiled,
                                           .console = console_,
                                           .report = std::move(report)},
                                          *egress_));

@@ -21,6 +21,7 @@
 #include "net/base/event_loop.h"
 #include "net/base/result.h"
 #include "net/zmq_context.h"
+#include "replication/durable_image.h"
 
 namespace understudy {
 
@@ -33,7 +34,8 @@ struct GuestNumbers {
   Status::Pacing pacing;
   std::string guest;  // "not started", "warm", "running", "paused", or what stopped it
   std::vector<DiskReading> disks;
-  LinkNumbers link;  // replication's
+  LinkNumbers link;       // replication's
+  DurableStatus durable;  // of a secondary
   Status::Scrub scrub;
   Status::Transfer transfer;
   std::uint64_t corrupt_messages = 0;  // of the peer, on the replication link, that failed their checks
@@ -55,6 +57,7 @@ class GuestHost {
     StoreThread& store;
     Timeline& timeline;
     NodeIncarnation self;
+    CommittedEpoch spoiled;             // as stored: cuts up to there can't be started from
     std::function<void(Input)> report;  // on the node's loop
   };
 

@@ -12,6 +12,7 @@ namespace understudy {
 namespace {
 
 constexpr Duration kSecondaryTick = std::chrono::milliseconds{5};
+constexpr Duration kIdleTick = std::chrono::milliseconds{20};  // the durable cut goes on without a session
 constexpr Duration kLinkPeriod = std::chrono::milliseconds{200};
 // The largest frame: a write of the guest's, cut, or a batch of pages.
 constexpr std::size_t kMaxFrameBytes = std::size_t{32} << 20;
@@ -112,10 +113,30 @@ void GuestSide::ensure_secondary() {
   config.node = deps_.config.pair.node;
   config.incarnation = deps_.self.incarnation;
   config.compatible = compatible;
+  config.may_ack = [this](CommittedEpoch at) { return durable_->may_ack(at); };
+  const DurableConfig durable{.ack_when_durable = deps_.config.pair.ack_when_durable,
+                              .fold_every = deps_.config.timing.fold,
+                              .budget = deps_.config.timing.durable,
+                              .max_bytes_per_second = deps_.config.pair.fold_bytes_per_second};
   std::vector<DiskSink*> sinks;
   for (const auto& disk : disks_) sinks.push_back(disk.peers.get());
-  secondary_ = std::make_unique<SecondarySession>(config, *machine_, *link_, std::move(sinks), static_cast<SecondaryEvents&>(*this));
+  durable_ = std::make_unique<DurableImage>(durable, *machine_, std::move(sinks), *cut_, stored_cut_);
+  secondary_ =
+      std::make_unique<SecondarySession>(config, durable_->target(), *link_, durable_->disks(), static_cast<SecondaryEvents&>(*this));
   secondary_->promise(promised_);
+}
+
+void GuestSide::drop_secondary() {
+  secondary_.reset();
+  if (durable_) stored_cut_.reset();
+  durable_.reset();
+}
+
+void GuestSide::cut_answered() {
+  if (!durable_) return;
+  durable_->tick(now());
+  if (secondary_) secondary_->tick(now());
+  rearm();
 }
 
 void GuestSide::start_session(const action::StartSession& action) {
@@ -150,6 +171,7 @@ void GuestSide::accept_sessions(const action::AcceptSessions& action) {
     if (untouched) {
       const auto owner = std::make_shared<std::vector<std::byte>>(std::move(state));
       secondary_->adopt_image(at, OwnedBytes{*owner, owner});
+      durable_->adopted(*machine_, at, OwnedBytes{*owner, owner}, now());
     } else {
       log(Severity::kInfo, "image not kept after a switchover: a full transfer follows", {{"pages_touched", written.count()}});
     }
@@ -212,8 +234,18 @@ void GuestSide::writable() {
 void GuestSide::tick() {
   timer_ = 0;
   if (primary_) primary_->tick(now());
+  if (durable_) durable_->tick(now());
   if (secondary_) secondary_->tick(now());
+  show_durable();
   rearm();
+}
+
+void GuestSide::show_durable() {
+  const auto status = durable_ ? durable_->status(now()) : DurableStatus{};
+  const std::lock_guard lock{numbers_mutex_};
+  if (!status.trouble.empty() && status.trouble != numbers_.durable.trouble)
+    log(Severity::kWarning, "the durable cut does not follow", {{"reason", status.trouble}});
+  numbers_.durable = status;
 }
 
 void GuestSide::rearm() {
@@ -221,7 +253,7 @@ void GuestSide::rearm() {
   timer_ = 0;
   Instant next = Instant::max();
   if (primary_) next = std::min(next, primary_->next_tick());
-  if (secondary_ && secondary_->is_up()) next = std::min(next, now() + kSecondaryTick);
+  if (secondary_) next = std::min(next, now() + (secondary_->is_up() ? kSecondaryTick : kIdleTick));
   if (!verifications_.empty() && !(primary_ && primary_->verifying()))
     end_verifications(Error{ErrorCode::kUnavailable, "the session with the other node ended before all was compared: ask again"});
   if (next != Instant::max()) timer_ = deps_.loop.call_at(next, [this] { tick(); });
@@ -313,9 +345,13 @@ void GuestSide::session_up(Session session, Term term, Incarnation peer) {
   deps_.report(input::SessionUp{session, term, peer});
 }
 
-void GuestSide::image_overwritten() { deps_.report(input::ImageOverwritten{}); }
+void GuestSide::image_overwritten() {
+  durable_->overwritten(now());
+  deps_.report(input::ImageOverwritten{});
+}
 
 void GuestSide::epoch_committed(Session session, CommittedEpoch at, const std::string& ended) {
+  durable_->committed(at, secondary_->state(), ended, now());
   show_committed(at);
   deps_.store.put_committed(at);
   deps_.report(input::EpochCommitted{session, {at.term, at.epoch}, ended});

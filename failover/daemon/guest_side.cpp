@@ -2,6 +2,7 @@
 #include "failover/daemon/guest_side.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -9,6 +10,7 @@
 #include "failover/daemon/log_setup.h"
 #include "failover/daemon/serial_log.h"
 #include "net/tap.h"
+#include "replication/rocksdb_cut_store.h"
 #include "vmm/fingerprint.h"
 
 namespace understudy {
@@ -30,6 +32,7 @@ Result<std::unique_ptr<GuestSide>> GuestSide::create(Dependencies dependencies, 
   std::unique_ptr<GuestSide> side{new GuestSide{std::move(dependencies), egress}};
   US_ASSIGN(side->memory_, GuestMemory::create(side->deps_.config.vm.memory_bytes));
   US_TRY(side->open_disks());
+  US_TRY(side->open_cut());
   US_TRY(side->build_machine());
   const std::size_t pages_each = std::clamp(side->memory_->page_count() / kStagingBuffers, kMinStagingPages, kMaxStagingPages);
   US_ASSIGN(side->staging_, StagingPool::create(kStagingBuffers, pages_each));
@@ -50,6 +53,8 @@ GuestSide::~GuestSide() {
   deps_.loop.cancel(link_timer_);
   primary_.reset();
   secondary_.reset();
+  durable_.reset();
+  cut_.reset();
   link_.reset();
   machine_.reset();
 }
@@ -66,6 +71,32 @@ Result<void> GuestSide::open_disks() {
     disk.peers = std::make_unique<SecondaryDisk>(disk.image);
     disks_.push_back(std::move(disk));
   }
+  return {};
+}
+
+Result<void> GuestSide::open_cut() {
+  const auto path = deps_.config.state_dir / "cut";
+  CutStoreConfig config{.page_count = memory_->page_count()};
+  for (const Disk& disk : disks_) config.disks.push_back(disk.image->size_bytes());
+  auto store = RocksDbCutStore::open(path, config);
+  if (!store && store.error().code() == ErrorCode::kCorrupt) {
+    // What can't be read can't be started from, and the next full transfer makes another. It is kept for whoever wants to look at it.
+    const auto aside = path.string() + ".damaged";
+    log(Severity::kError, "durable cut is damaged and put aside", {{"to", aside}, {"reason", store.error().text()}});
+    std::error_code error;
+    std::filesystem::remove_all(aside, error);
+    std::filesystem::rename(path, aside, error);
+    if (!error) store = RocksDbCutStore::open(path, config);
+  }
+  if (!store) return std::move(store.error());
+  US_ASSIGN(const auto cut, (*store)->cut());
+  if (cut && cut->at > deps_.spoiled) stored_cut_ = cut->at;
+  US_ASSIGN(cut_, CutThread::start(
+                      std::move(*store), deps_.loop, deps_.clock,
+                      [&nodes_store = deps_.store](CommittedEpoch through, CutWriter::Done done) {
+                        nodes_store.put_spoiled(through, std::move(done));
+                      },
+                      [this] { cut_answered(); }));
   return {};
 }
 
@@ -110,7 +141,7 @@ Result<void> GuestSide::build_machine() {
 
 Result<void> GuestSide::rebuild_keeping_memory() {
   primary_.reset();
-  secondary_.reset();
+  drop_secondary();
   machine_.reset();
   return build_machine();
 }
@@ -141,6 +172,8 @@ void GuestSide::take_over(const action::TakeOver& action) {
     deps_.report(input::GuestFailed{term, error.text()});
   };
   if (!secondary_) return fail(Error{ErrorCode::kRefused, "take over: this node holds no image"});
+  // The granted term is stored, and has spoiled the cut: nothing stands between the disks and what was committed any more.
+  durable_->end();
   auto image = secondary_->prepare_takeover();
   if (!image) return fail(image.error());
   const bool over = !image->ended.empty();
@@ -150,7 +183,7 @@ void GuestSide::take_over(const action::TakeOver& action) {
     return fail(booted.error());
   }
   deps_.timeline.record("restored", term, fmt::format("epoch {} of term {}", image->at.epoch.raw(), image->at.term.raw()));
-  secondary_.reset();
+  drop_secondary();
   egress_.discard_waiting();
   egress_.on_next_release([timeline = &deps_.timeline, term] { timeline->record("first-release", term); });
   // A switchover keeps the old primary as the peer, whose image is this very state: go on from it without a full transfer.

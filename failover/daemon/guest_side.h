@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "failover/daemon/cut_thread.h"
 #include "failover/daemon/egress.h"
 #include "failover/daemon/epoch_stats.h"
 #include "failover/daemon/guest_host.h"
@@ -31,6 +32,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
     StoreThread& store;
     Timeline& timeline;
     NodeIncarnation self;
+    CommittedEpoch spoiled;  // as stored at the start
     std::shared_ptr<ConsoleBacklog> console;
     std::function<void(Input)> report;  // any thread
   };
@@ -75,10 +77,13 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   GuestSide(Dependencies dependencies, Egress& egress)
       : deps_{std::move(dependencies)}, egress_{egress}, restarts_{deps_.config.vm.restart} {}
   Result<void> open_disks();
+  Result<void> open_cut();
   Result<void> build_machine();
   Result<void> open_link();
   void ensure_primary();
   void ensure_secondary();
+  void drop_secondary();
+  void cut_answered();
   Result<void> rebuild_keeping_memory();
   void guest_runs(Term term);
   // guest_end.cpp
@@ -99,6 +104,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   void end_verifications(const Result<Verification>& found);
   void show_link();
   Status::Pacing show_pacing();
+  void show_durable();
   template <class Call>
   void with_primary(Call call) {
     if (primary_) call(*primary_);
@@ -129,6 +135,9 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
   std::unique_ptr<StagingPool> staging_;
   std::unique_ptr<ZmqLink> link_;
   std::unique_ptr<PrimarySession> primary_;
+  std::unique_ptr<CutThread> cut_;
+  std::optional<CommittedEpoch> stored_cut_;  // that this process found, and nothing has spoiled since
+  std::unique_ptr<DurableImage> durable_;     // with secondary_, which uses it
   std::unique_ptr<SecondarySession> secondary_;
   std::optional<CommittedEpoch> final_epoch_;  // the guest stands at its end, and the peer holds it
   Term promised_;

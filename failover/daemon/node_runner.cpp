@@ -145,13 +145,17 @@ void NodeRunner::carry_out(const action::PersistPromise& action) {
 }
 
 void NodeRunner::carry_out(const action::PersistTerm& action) {
-  store_.put_term(action.term, [this, alive = alive_, term = action.term](Result<void> put) {
+  auto done = [this, alive = alive_, term = action.term](Result<void> put) {
     if (!*alive) return;
     if (put)
       feed(input::TermPersisted{term});
     else
       feed(input::StoreFailed{put.error().text()});
-  });
+  };
+  if (action.holding)
+    store_.put_holding(action.term, std::move(done));
+  else
+    store_.put_term(action.term, std::move(done));
 }
 
 void NodeRunner::carry_out(const action::PersistEnd& action) { store_.put_end(action.ended); }
@@ -330,6 +334,12 @@ Status NodeRunner::status() const {
                          .completed = disk.evidence.completed,
                          .errors = disk.evidence.errors,
                          .last_error = disk.evidence.last_error});
+  if (node.role == Role::kSecondary)
+    out.durable = {.level = guest.durable.acks_are_durable ? "disk" : "memory",
+                   .trouble = guest.durable.trouble,
+                   .epoch = guest.durable.durable.epoch,
+                   .behind_ms = static_cast<std::uint64_t>(std::max(0.0, to_ms(guest.durable.behind))),
+                   .waiting_bytes = guest.durable.waiting_bytes};
   out.insecure = config_.security.insecure;
   out.links = heartbeat_numbers_();
   out.links.add(LinkNumbers{.malformed = malformed_, .stale = stale_});

@@ -101,6 +101,15 @@ struct Status {
   scrub @28 :Scrub;
   transfer @29 :Transfer;
   pacing @30 :Pacing;
+  durable @31 :Durable;        # a secondary's cut on stable storage
+
+  struct Durable {
+    level @0 :Text;            # what an ack means: "memory" or "disk"; empty on other roles
+    epoch @1 :UInt64;          # the cut's; 0: there is none
+    behindMs @2 :UInt64;       # it is so much older than what is held in memory
+    trouble @3 :Text;          # why it does not follow; empty: it does
+    waitingBytes @4 :UInt64;   # of disk writes that are not on the image yet
+  }
 
   struct Hold {                # maintenance: nothing moves by itself
     held @0 :Bool;

@@ -150,6 +150,12 @@ void write_status(const Status& status, schema::Status::Builder out) {
   links.setOversized(status.links.oversized);
   links.setMalformed(status.links.malformed);
   links.setStale(status.links.stale);
+  auto durable = out.initDurable();
+  durable.setLevel(status.durable.level);
+  durable.setEpoch(status.durable.epoch.raw());
+  durable.setBehindMs(status.durable.behind_ms);
+  durable.setTrouble(status.durable.trouble);
+  durable.setWaitingBytes(status.durable.waiting_bytes);
   auto disks = out.initDisks(static_cast<unsigned>(status.disks.size()));
   for (unsigned i = 0; i < disks.size(); ++i) {
     const auto& disk = status.disks[i];
@@ -175,6 +181,19 @@ std::string epoch_as_text(schema::EpochLine::Reader line) {
   return fmt::format("epoch {}: pause {} us, {} dirty pages, {} bytes, ack after {} us, {} frames in the gate\n", line.getEpoch(),
                      line.getPauseUs(), line.getDirtyPages(), line.getSentBytes(), line.getAckUs(), line.getGateFrames());
 }
+
+namespace {
+
+std::string describe_durable(schema::Status::Durable::Reader durable) {
+  if (durable.getLevel().size() == 0) return {};
+  std::string text = durable.getEpoch() == 0 ? "none" : fmt::format("epoch {}", durable.getEpoch());
+  if (durable.getBehindMs() > 0) text += fmt::format(", {} ms behind", durable.getBehindMs());
+  text += fmt::format("; an ack means {}", view(durable.getLevel()));
+  if (durable.getTrouble().size() > 0) text += fmt::format("; {}", view(durable.getTrouble()));
+  return text;
+}
+
+}  // namespace
 
 std::string status_as_json(schema::Status::Reader status) { return as_json(status, JsonForm::kIndented); }
 
@@ -212,6 +231,7 @@ std::string status_as_text(schema::Status::Reader status) {
   for (const auto probe : status.getProbes())
     line("probe", fmt::format("{}: {}, {} ms ago, by {} ({})", view(probe.getPath()), view(probe.getHealth()), probe.getAgeMs(),
                               view(probe.getName()), view(probe.getText())));
+  line("durable cut", describe_durable(status.getDurable()));
   for (const auto disk : status.getDisks()) {
     std::string value = fmt::format("{}: {} requests done, {} outstanding", view(disk.getId()), disk.getCompleted(), disk.getOutstanding());
     if (disk.getOutstanding() > 0) value += fmt::format(" (oldest {} ms)", disk.getOldestMs());

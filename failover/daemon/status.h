@@ -63,6 +63,12 @@ struct Status {
     bool both_know = false;
   };
 
+  struct Durable {
+    std::string level, trouble;
+    Epoch epoch;
+    std::uint64_t behind_ms = 0, waiting_bytes = 0;
+  };
+
   std::string pair, node, role, mode;
   Term term;
   Epoch epoch, committed_epoch;
@@ -79,6 +85,7 @@ struct Status {
   Transfer transfer;
   std::vector<Probe> probes;
   std::vector<Disk> disks;
+  Durable durable;
   std::optional<Hold> hold;     // nothing moves by itself
   std::string fenced_by_order;  // not empty: an operator keeps this node out
   bool wants_no_peer = false;   // the guest runs alone by an operator's order

@@ -55,6 +55,14 @@ void StoreThread::put_term(Term term, Done done) {
   run([term](EpochStore& store) { return store.put_term(term); }, std::move(done));
 }
 
+void StoreThread::put_holding(Term term, Done done) {
+  run([term](EpochStore& store) { return store.put_holding(term); }, std::move(done));
+}
+
+void StoreThread::put_spoiled(CommittedEpoch through, Done done) {
+  thread_->loop().post([store = store_, through, done = std::move(done)] { done(store->put_spoiled(through)); });
+}
+
 void StoreThread::put_orders(std::vector<std::byte> orders, Done done) {
   run([orders = std::move(orders)](EpochStore& store) { return store.put_orders(orders); }, std::move(done));
 }

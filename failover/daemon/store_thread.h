@@ -22,6 +22,9 @@ class StoreThread {
 
   void put_promise(Term promise, Done done);
   void put_term(Term term, Done done);
+  void put_holding(Term term, Done done);
+  // Any thread; answered on the store's, without a deadline.
+  void put_spoiled(CommittedEpoch through, Done done);
   // `orders`: orders_codec.h.
   void put_orders(std::vector<std::byte> orders, Done done);
   // In its turn; a failure is logged.

@@ -22,7 +22,9 @@ struct Timing {
   // A peer that is back after a break is sent only what may differ, if it was gone for no longer; the guest's writes are tracked for so
   // long.
   Duration resync_within = std::chrono::hours{1};
-  Duration hold_down = std::chrono::seconds{10};  // after a move: none back for a sick host, only for a silent one
+  Duration fold = std::chrono::seconds{1};            // between two durable cuts, with durability "memory"
+  Duration durable = std::chrono::milliseconds{500};  // an ack waits for its cut no longer, with durability "disk"
+  Duration hold_down = std::chrono::seconds{10};      // after a move: none back for a sick host, only for a silent one
 };
 
 // A key of [timing]: whole milliseconds.
@@ -44,6 +46,8 @@ inline constexpr TimingKey kTimingKeys[] = {
     {"probe_deadline_ms", &Timing::probe_deadline, 200, 600'000},
     {"storage_deadline_ms", &Timing::storage_deadline, 200, 600'000},
     {"resync_within_ms", &Timing::resync_within, 0, 604'800'000},
+    {"fold_ms", &Timing::fold, 10, 600'000},
+    {"durable_ms", &Timing::durable, 10, 60'000},
     {"hold_down_ms", &Timing::hold_down, 0, 3'600'000},
 };
 

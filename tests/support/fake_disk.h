@@ -138,6 +138,12 @@ class FakeDiskSink final : public DiskSink {
     if (!stuck_) set_stuck(false);
   }
   std::size_t backlog_bytes() const override { return backlog_bytes_; }
+  std::uint64_t sync() override {
+    ++syncs_;
+    if (!stuck_) set_stuck(false);
+    return syncs_;
+  }
+  std::uint64_t synced() const override { return synced_; }
   std::optional<Error> failure() const override { return failure_; }
 
   void set_stuck(bool stuck) {
@@ -146,7 +152,12 @@ class FakeDiskSink final : public DiskSink {
     for (const DiskWrite& write : backlog_) write_into(image_, write);
     backlog_.clear();
     backlog_bytes_ = 0;
+    if (synced_ == syncs_) return;
+    synced_ = syncs_;
+    stable_ = image_;
   }
+  // What a power loss leaves: the image as it was synced last.
+  const DiskBytes& stable() const { return stable_; }
   void set_failure(std::optional<Error> failure) { failure_ = std::move(failure); }
   const DiskBytes& image() const { return image_; }
   DiskBytes& image() { return image_; }
@@ -156,6 +167,9 @@ class FakeDiskSink final : public DiskSink {
   const bool read_only_;
   std::vector<DiskWrite> backlog_;
   std::size_t backlog_bytes_ = 0;
+  std::uint64_t syncs_ = 0;
+  std::uint64_t synced_ = 0;
+  DiskBytes stable_;
   bool stuck_ = false;
   std::optional<Error> failure_;
 };

@@ -15,11 +15,14 @@ class ForgetfulStore final : public EpochStore {
   Result<void> put_promise(Term) override { return {}; }
   Result<void> put_end(const std::string&) override { return {}; }
   Result<void> put_orders(std::span<const std::byte>) override { return {}; }
+  Result<void> put_spoiled(CommittedEpoch) override { return {}; }
+  Result<void> put_holding(Term) override { return {}; }
   Result<void> put_committed(CommittedEpoch) override { return {}; }
   Result<std::optional<NodeIdentity>> identity() const override { return std::optional<NodeIdentity>{}; }
   Result<Term> term() const override { return Term{}; }
   Result<Term> promise() const override { return Term{}; }
   Result<CommittedEpoch> committed() const override { return CommittedEpoch{}; }
+  Result<CommittedEpoch> spoiled() const override { return CommittedEpoch{}; }
   Result<std::string> end() const override { return std::string{}; }
   Result<std::vector<std::byte>> orders() const override { return std::vector<std::byte>{}; }
 };
