@@ -57,7 +57,7 @@ class GuestHost {
     StoreThread& store;
     Timeline& timeline;
     NodeIncarnation self;
-    CommittedEpoch spoiled;             // as stored: cuts up to there can't be started from
+    CommittedEpoch spoiled{};           // as stored: cuts up to there can't be started from
     std::function<void(Input)> report;  // on the node's loop
   };
 

@@ -32,7 +32,7 @@ class GuestSide final : private PrimaryEvents, private SecondaryEvents {
     StoreThread& store;
     Timeline& timeline;
     NodeIncarnation self;
-    CommittedEpoch spoiled;  // as stored at the start
+    CommittedEpoch spoiled{};  // as stored at the start
     std::shared_ptr<ConsoleBacklog> console;
     std::function<void(Input)> report;  // any thread
   };

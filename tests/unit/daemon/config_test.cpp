@@ -165,6 +165,18 @@ TEST(Config, RefusalsNameTheLineAndWhatWasExpected) {
 
 constexpr std::string_view kWitnessTable = "[witness]\nendpoint = \"tcp://10.77.2.3:7003\"";
 
+TEST(Config, AnAckMayMeanStableStorage) {
+  EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.ack_when_durable);
+  EXPECT_FALSE(parse_config(replaced("initial_role", "durability = \"memory\"\ninitial_role"), "b.toml")->pair.ack_when_durable);
+  const auto disk = parse_config(replaced("initial_role", "durability = \"disk\"\nfold_mib_per_s = 3\ninitial_role"), "b.toml");
+  ASSERT_TRUE(disk) << disk.error().text();
+  EXPECT_TRUE(disk->pair.ack_when_durable);
+  EXPECT_EQ(disk->pair.fold_bytes_per_second, 3u << 20);
+  const auto other = parse_config(replaced("initial_role", "durability = \"tape\"\ninitial_role"), "b.toml");
+  ASSERT_FALSE(other);
+  EXPECT_THAT(other.error().text(), HasSubstr("[pair] durability: expected \"memory\" or \"disk\", found \"tape\""));
+}
+
 TEST(Config, EtcdMayBeTheArbiter) {
   const auto plain =
       parse_config(replaced(kWitnessTable, "[etcd]\nendpoints = [\"http://10.77.2.3:2379\", \"http://[fd00::4]:2379\"]"), "b.toml");

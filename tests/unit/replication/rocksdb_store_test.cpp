@@ -119,6 +119,27 @@ TEST_F(RocksDbStoreTest, RemembersAnOperatorsOrders) {
   EXPECT_EQ(*open()->orders(), orders);
 }
 
+TEST_F(RocksDbStoreTest, SpoiledCutsStaySpoiled) {
+  EXPECT_EQ(*open()->spoiled(), CommittedEpoch{});
+  ASSERT_TRUE(open()->put_spoiled({Term{4}, Epoch{17}}));
+  ASSERT_TRUE(open()->put_spoiled({Term{3}, Epoch{99}})) << "a lower one changes nothing";
+  EXPECT_EQ(*open()->spoiled(), (CommittedEpoch{Term{4}, Epoch{17}}));
+}
+
+TEST_F(RocksDbStoreTest, AHoldersTermSpoilsEveryCutBelowIt) {
+  ASSERT_TRUE(open()->put_spoiled({Term{4}, Epoch{17}}));
+  ASSERT_TRUE(open()->put_holding(Term{4}));
+  EXPECT_EQ(*open()->spoiled(), (CommittedEpoch{Term{4}, Epoch{17}}));
+  ASSERT_TRUE(open()->put_holding(Term{6}));
+  const auto store = open();
+  EXPECT_EQ(*store->spoiled(), (CommittedEpoch{Term{6}, Epoch{}}));
+  EXPECT_EQ(*store->term(), Term{6});
+  const auto lower = store->put_holding(Term{5});
+  ASSERT_FALSE(lower);
+  EXPECT_EQ(lower.error().code(), ErrorCode::kRefused);
+  EXPECT_EQ(*store->term(), Term{6});
+}
+
 TEST_F(RocksDbStoreTest, SurvivesAKilledProcess) {
   // Nothing is flushed or closed on the way out. (The page cache survives; what sync adds to that is the file system's.)
   const pid_t child = start_other_process("die", STDOUT_FILENO);
