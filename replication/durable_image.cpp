@@ -15,6 +15,8 @@ class DurableImage::Target final : public CheckpointTarget {
   explicit Target(DurableImage& image) : image_{image} {}
   MachineFingerprint fingerprint() const override { return image_.machine_.fingerprint(); }
   std::size_t page_count() const override { return image_.machine_.page_count(); }
+  std::span<const std::byte, kPageSizeBytes> page(PageIndex page) const override { return std::as_const(image_.machine_).page(page); }
+  std::size_t absent_run(PageIndex page, std::size_t limit) const override { return image_.machine_.absent_run(page, limit); }
   std::span<std::byte, kPageSizeBytes> page_for_writing(PageIndex page) override {
     image_.wrote(page, false);
     return image_.machine_.page_for_writing(page);
@@ -127,12 +129,12 @@ void DurableImage::committed(CommittedEpoch at, OwnedBytes state, std::string en
   tick(now);
 }
 
-void DurableImage::adopted(const CheckpointSource& memory, CommittedEpoch at, OwnedBytes state, Instant now) {
+void DurableImage::adopted(CommittedEpoch at, OwnedBytes state, Instant now) {
   US_CHECK(!fold_);
   dirty_.insert_all();
   zeros_.clear();
-  for (std::size_t page = 0; page < memory.page_count();) {
-    const std::size_t absent = memory.absent_run(PageIndex{page}, memory.page_count() - page);
+  for (std::size_t page = 0; page < machine_.page_count();) {
+    const std::size_t absent = machine_.absent_run(PageIndex{page}, machine_.page_count() - page);
     for (std::size_t i = 0; i < absent; ++i) zeros_.insert(PageIndex{page + i});
     page += std::max<std::size_t>(absent, 1);
   }
@@ -213,7 +215,7 @@ void DurableImage::add_copy(CutPages& into, PageIndex page) {
     into.zero_pages.push_back(number);
     return;
   }
-  const auto bytes = machine_.page_for_writing(page);
+  const auto bytes = std::as_const(machine_).page(page);
   into.pages.push_back(number);
   into.contents.insert(into.contents.end(), bytes.begin(), bytes.end());
 }

@@ -74,7 +74,7 @@ class DurableImage {
   // Everything written since the last call is `at`. Again, with nothing written, when its term was raised.
   void committed(CommittedEpoch at, OwnedBytes state, std::string ended, Instant now);
   // Memory was made `at` by other hands: those of the guest that ran here until a switchover.
-  void adopted(const CheckpointSource& memory, CommittedEpoch at, OwnedBytes state, Instant now);
+  void adopted(CommittedEpoch at, OwnedBytes state, Instant now);
   // Call every few milliseconds, and when the store has answered.
   void tick(Instant now);
   // Whether the ack of `at` may leave.

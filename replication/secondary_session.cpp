@@ -344,8 +344,8 @@ void SecondarySession::send_due() {
   if (session_->full && parts_applied_ != parts_told_) {
     if (send(kind::kProgress, session_->term, session_->id, Epoch{}, to_bytes(Progress{parts_applied_}))) parts_told_ = parts_applied_;
   }
-  if (ack_due_ && config_.may_ack && !config_.may_ack(committed_)) return;
-  if (ack_due_ && send(kind::kAck, session_->term, session_->id, *ack_due_, to_bytes(Ack{committed_.term}))) {
+  const bool may_ack = !config_.may_ack || config_.may_ack(committed_);
+  if (ack_due_ && may_ack && send(kind::kAck, session_->term, session_->id, *ack_due_, to_bytes(Ack{committed_.term}))) {
     ++stats_.acks;
     ack_due_.reset();
   }

@@ -171,7 +171,7 @@ void GuestSide::accept_sessions(const action::AcceptSessions& action) {
     if (untouched) {
       const auto owner = std::make_shared<std::vector<std::byte>>(std::move(state));
       secondary_->adopt_image(at, OwnedBytes{*owner, owner});
-      durable_->adopted(*machine_, at, OwnedBytes{*owner, owner}, now());
+      durable_->adopted(at, OwnedBytes{*owner, owner}, now());
     } else {
       log(Severity::kInfo, "image not kept after a switchover: a full transfer follows", {{"pages_touched", written.count()}});
     }

@@ -1,5 +1,8 @@
 #include "guest_side_fixture.h"
 
+#include <cstdlib>
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "net/base/check.h"
@@ -39,6 +42,9 @@ Result<void> Side::open(const RestartConfig& restart, const std::string& link) {
   config_.net.mac = kMac;
   config_.replication = {.bind = link, .peer = link};
   config_.timing.pause_deadline = kLong;
+  std::string folder = (std::filesystem::temp_directory_path() / "understudy-side-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr) return Error::from_errno("make a folder " + folder);
+  config_.state_dir = folder;
   US_ASSIGN(node_thread_, LoopThread::start(clock_, "node"));
   US_ASSIGN(store_, StoreThread::start(std::make_unique<fake::ForgetfulStore>(), node_thread_->loop(), clock_, kLong));
   US_ASSIGN(egress_, Egress::start(clock_, std::make_unique<fake::FakePort>(), {.mac = kMac, .ipv4 = {}, .ipv6 = {}},
@@ -69,6 +75,7 @@ Result<void> Side::open(const RestartConfig& restart, const std::string& link) {
 
 Side::~Side() {
   if (side_) session_thread_->loop().post_and_wait([this] { side_.reset(); }, kLong);
+  if (!config_.state_dir.empty()) std::filesystem::remove_all(config_.state_dir);
 }
 
 Result<bool> Side::press_power_button() {

@@ -458,7 +458,7 @@ TEST_F(DurableImageTest, MemoryThatAnotherHandMadeIsTakenWhole) {
   settle();
   history[Epoch{4}] = {{machine.memory().begin(), machine.memory().end()}, expected_disk};
   const auto state = std::make_shared<std::vector<std::byte>>(8, std::byte{4});
-  image->adopted(machine, at(4), OwnedBytes{*state, state}, now);
+  image->adopted(at(4), OwnedBytes{*state, state}, now);
   settle();
   ASSERT_TRUE(writer.usable());
   expect_consistent();
