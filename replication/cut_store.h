@@ -39,7 +39,8 @@ class CutStore {
  public:
   virtual ~CutStore() = default;
 
-  // Pieces of the cut that commit() makes. Not synced. A page may come again: its newest copy counts. kFailed from the file system.
+  // Pieces of the cut that commit() makes. Not synced. A page may come again: its newest copy counts. kFailed from the file system: then
+  // all pieces since the last commit are gone, and the next call tries again with what is stored.
   virtual Result<void> put_pages(const CutPages& pages) = 0;
   // The writes of epochs up to `at`, in their order, after those that were put before.
   virtual Result<void> put_journal(CommittedEpoch at, std::span<const DiskWrite> writes) = 0;

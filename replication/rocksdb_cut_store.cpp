@@ -130,18 +130,31 @@ rocksdb::ColumnFamilyOptions family_options(const rocksdb::Options& base, std::s
 }  // namespace
 
 struct RocksDbCutStore::Db {
-  Db(std::filesystem::path where) : path{std::move(where)} {}
-  ~Db() {
-    for (auto* const family : families) (void)db->DestroyColumnFamilyHandle(family);
-  }
+  explicit Db(std::filesystem::path where) : path{std::move(where)} {}
+  ~Db() { close(); }
 
+  Result<void> open() {
+    rocksdb::DB* raw = nullptr;
+    if (const auto status = rocksdb::DB::Open(options, path.string(), descriptors, &families, &raw); !status.ok())
+      return to_error(status, "open cut store " + path.string());
+    db.reset(raw);
+    failed = false;
+    return {};
+  }
+  void close() {
+    for (auto* const family : families) (void)db->DestroyColumnFamilyHandle(family);
+    families.clear();
+    db.reset();
+  }
+  Result<void> is_open() const {
+    if (db) return {};
+    return Error{ErrorCode::kFailed, operation() + ": it could not be opened again after an error"};
+  }
   std::string operation() const { return "cut store " + path.string(); }
   Result<void> write(rocksdb::WriteBatch& batch, bool sync, const std::string& what) const {
-    // After an error RocksDB takes nothing until it is told to try again.
-    if (failed) failed = !db->Resume().ok();
-    rocksdb::WriteOptions options;
-    options.sync = sync;
-    if (const auto status = db->Write(options, &batch); !status.ok()) {
+    rocksdb::WriteOptions how;
+    how.sync = sync;
+    if (const auto status = db->Write(how, &batch); !status.ok()) {
       failed = true;
       return to_error(status, operation() + ": " + what);
     }
@@ -150,6 +163,7 @@ struct RocksDbCutStore::Db {
   }
   // The payload under `key`; nullopt: nothing is there.
   Result<std::optional<std::vector<std::byte>>> get(std::size_t family, const std::string& key) const {
+    US_TRY(is_open());
     std::string value;
     const auto status = db->Get({}, families[family], key, &value);
     if (status.IsNotFound()) return std::optional<std::vector<std::byte>>{};
@@ -163,16 +177,18 @@ struct RocksDbCutStore::Db {
     return std::vector<std::byte>{payload->begin(), payload->end()};
   }
   std::unique_ptr<rocksdb::Iterator> iterate(std::size_t family) const {
-    rocksdb::ReadOptions options;
-    options.readahead_size = kBatchBytes;
-    return std::unique_ptr<rocksdb::Iterator>{db->NewIterator(options, families[family])};
+    rocksdb::ReadOptions how;
+    how.readahead_size = kBatchBytes;
+    return std::unique_ptr<rocksdb::Iterator>{db->NewIterator(how, families[family])};
   }
 
   const std::filesystem::path path;
+  rocksdb::Options options = quiet_options();
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   std::shared_ptr<rocksdb::Statistics> statistics;
-  mutable bool failed = false;  // the latest write
+  mutable bool failed = false;  // a write did: RocksDB's own files may be half written, and it goes on only when it is opened again
 };
 
 RocksDbCutStore::RocksDbCutStore(std::unique_ptr<Db> db, CutStoreConfig config)
@@ -187,29 +203,41 @@ Result<std::unique_ptr<RocksDbCutStore>> RocksDbCutStore::open(const std::filesy
   US_CHECK(config.page_count <= std::numeric_limits<std::uint32_t>::max());
   const std::string operation = "open cut store " + path.string();
   auto db = std::make_unique<Db>(path);
-  auto options = quiet_options();
+  auto& options = db->options;
   if (config.env) options.env = config.env;
   options.max_total_wal_size = 2 * (kPagesMemtable + kJournalMemtable);
   options.max_open_files = 256;
   options.create_missing_column_families = true;
   options.statistics = db->statistics = rocksdb::CreateDBStatistics();
-  if (!database_exists(path)) {
-    US_TRY(make_database_directory(path, operation));
-    options.create_if_missing = true;
-  }
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (std::size_t family = 0; family < kFamilies; ++family)
-    families.emplace_back(kFamilyNames[family], family_options(options, family, config.blobs));
-  rocksdb::DB* raw = nullptr;
-  if (const auto status = rocksdb::DB::Open(options, path.string(), families, &db->families, &raw); !status.ok())
-    return to_error(status, operation);
-  db->db.reset(raw);
+    db->descriptors.emplace_back(kFamilyNames[family], family_options(options, family, config.blobs));
+  const bool is_new = !database_exists(path);
+  if (is_new) US_TRY(make_database_directory(path, operation));
+  options.create_if_missing = is_new;
+  US_TRY(db->open());
+  options.create_if_missing = false;
   std::unique_ptr<RocksDbCutStore> store{new RocksDbCutStore{std::move(db), std::move(config)}};
   if (auto loaded = store->load(); !loaded) return std::move(loaded.error()).within(operation);
   return store;
 }
 
+Result<void> RocksDbCutStore::recover() {
+  if (!db_->failed) return db_->is_open();
+  db_->close();
+  US_TRY(db_->open());
+  if (auto loaded = load(); !loaded) {
+    db_->failed = true;
+    return std::move(loaded.error()).within("open cut store " + db_->path.string() + " again");
+  }
+  return {};
+}
+
 Result<void> RocksDbCutStore::load() {
+  serial_ = 0;
+  at_ = {};
+  std::ranges::fill(page_serials_, 0);
+  put_.clear();
+  put_contents_.clear();
   US_TRY(check_format());
   US_ASSIGN(const auto stored, db_->get(kCut, kCutKey));
   if (stored) {
@@ -247,7 +275,7 @@ Result<void> RocksDbCutStore::check_format() {
     for (unsigned i = 0; i < config_.disks.size(); ++i) disks.set(i, config_.disks[i]);
   });
   (void)batch.Put(db_->families[kCut], kFormatKey, slice(seal_record(kFormatKey, payload)));
-  US_TRY(forget());
+  US_TRY(drop_all());
   return db_->write(batch, true, "write its format");
 }
 
@@ -287,6 +315,7 @@ Result<void> RocksDbCutStore::load_journal() {
 
 Result<void> RocksDbCutStore::put_pages(const CutPages& pages) {
   US_CHECK(pages.contents.size() == pages.pages.size() * kPageSizeBytes);
+  US_TRY(recover());
   auto* const family = db_->families[kPages];
   const std::uint32_t serial = serial_ + 1;
   rocksdb::WriteBatch batch;
@@ -310,6 +339,7 @@ Result<void> RocksDbCutStore::put_pages(const CutPages& pages) {
 }
 
 Result<void> RocksDbCutStore::put_journal(CommittedEpoch at, std::span<const DiskWrite> writes) {
+  US_TRY(recover());
   rocksdb::WriteBatch batch;
   for (const DiskWrite& write : writes) {
     const std::string key = journal_key(at, journal_sequence_++);
@@ -321,7 +351,8 @@ Result<void> RocksDbCutStore::put_journal(CommittedEpoch at, std::span<const Dis
 }
 
 Result<void> RocksDbCutStore::commit(const StoredCut& cut) {
-  US_CHECK(cut.at > at_ || serial_ == 0);
+  US_TRY(recover());
+  US_CHECK(cut.at >= at_ || serial_ == 0);
   rocksdb::WriteBatch batch;
   const std::uint32_t serial = serial_ + 1;
   put_.for_each([&](PageIndex page) {
@@ -347,6 +378,7 @@ Result<void> RocksDbCutStore::commit(const StoredCut& cut) {
 }
 
 Result<void> RocksDbCutStore::trim(CommittedEpoch through) {
+  US_TRY(recover());
   rocksdb::WriteBatch batch;
   const auto payload = build_payload<schema::StoredImage>([&](schema::StoredImage::Builder out) {
     out.setTerm(through.term.raw());
@@ -358,6 +390,11 @@ Result<void> RocksDbCutStore::trim(CommittedEpoch through) {
 }
 
 Result<void> RocksDbCutStore::forget() {
+  US_TRY(recover());
+  return drop_all();
+}
+
+Result<void> RocksDbCutStore::drop_all() {
   const std::string end(kJournalKeyBytes + 1, '\xff');
   rocksdb::WriteBatch batch;
   (void)batch.Delete(db_->families[kCut], kCutKey);
@@ -395,6 +432,7 @@ Result<CommittedEpoch> RocksDbCutStore::image_holds() const {
 }
 
 Result<void> RocksDbCutStore::read_pages(const std::function<void(PageIndex, std::span<const std::byte, kPageSizeBytes>)>& visit) const {
+  US_TRY(db_->is_open());
   std::size_t expected = 0;
   const auto pages = db_->iterate(kPages);
   for (pages->SeekToFirst(); pages->Valid(); pages->Next()) {
@@ -416,6 +454,7 @@ Result<void> RocksDbCutStore::read_pages(const std::function<void(PageIndex, std
 }
 
 Result<void> RocksDbCutStore::read_journal(const std::function<void(DiskWrite)>& visit) const {
+  US_TRY(db_->is_open());
   const auto journal = db_->iterate(kJournal);
   for (journal->SeekToFirst(); journal->Valid(); journal->Next()) {
     const std::string_view key = journal->key().ToStringView();

@@ -57,7 +57,9 @@ class RocksDbCutStore final : public CutStore {
  private:
   struct Db;
   RocksDbCutStore(std::unique_ptr<Db> db, CutStoreConfig config);
+  Result<void> recover();
   Result<void> load();
+  Result<void> drop_all();
   Result<void> check_format();
   Result<void> load_pages();
   Result<void> load_journal();

@@ -167,7 +167,6 @@ constexpr std::string_view kWitnessTable = "[witness]\nendpoint = \"tcp://10.77.
 
 TEST(Config, AnAckMayMeanStableStorage) {
   EXPECT_FALSE(parse_config(kWhole, "b.toml")->pair.ack_when_durable);
-  EXPECT_FALSE(parse_config(replaced("initial_role", "durability = \"memory\"\ninitial_role"), "b.toml")->pair.ack_when_durable);
   const auto disk = parse_config(replaced("initial_role", "durability = \"disk\"\nfold_mib_per_s = 3\ninitial_role"), "b.toml");
   ASSERT_TRUE(disk) << disk.error().text();
   EXPECT_TRUE(disk->pair.ack_when_durable);
