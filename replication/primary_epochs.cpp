@@ -169,12 +169,7 @@ void PrimarySession::send_pages(StagedPages staged) {
     report_.zero_pages += part.zero_pages;
     report_.changed_pages += part.pages;
     report_.sent_bytes += part.bulk_bytes;
-    if (transfer_ && !capture_) {
-      transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
-      transfer_->unconfirmed_bytes += part.bulk_bytes;
-      stats_.transfer_bytes += part.bulk_bytes;
-      progress_.bytes_sent += part.bulk_bytes;
-    }
+    if (transfer_ && !capture_) count_transferred(part.bulk_bytes);
     post(kind::kPages, sending_, part.payload, std::move(part.bulk));
   }
 }
@@ -195,12 +190,7 @@ void PrimarySession::send_disk_writes(std::uint16_t disk, std::span<const DiskWr
     EncodedPart part = encode_disk_writes(writes.first(count), digest_.parts());
     digest_.add_disk_writes(part.checksum, count, bytes);
     report_.sent_bytes += part.bulk_bytes;
-    if (transfer_ && !capture_) {
-      transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = part.bulk_bytes, .release_disk = {}, .release_bytes = 0});
-      transfer_->unconfirmed_bytes += part.bulk_bytes;
-      stats_.transfer_bytes += part.bulk_bytes;
-      progress_.bytes_sent += part.bulk_bytes;
-    }
+    if (transfer_ && !capture_) count_transferred(part.bulk_bytes);
     post(kind::kDiskWrites, sending_, part.payload, std::move(part.bulk));
     writes = writes.subspan(count);
   }

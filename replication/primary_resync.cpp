@@ -49,15 +49,9 @@ PrimarySession::Owed PrimarySession::still_owed() {
   Owed owed = std::move(transfer.sent[0]);
   owed.pages.merge(transfer.sent[1].pages);
   owed.pages.merge(transfer.round);
-  for (std::size_t d = 0; d < disks_.size(); ++d) {
-    owed.extents[d].merge(transfer.sent[1].extents[d]);
-    if (d < transfer.disk) continue;
-    std::uint64_t from = d == transfer.disk ? transfer.disk_offset : 0;
-    while (const auto extent = transfer.extents[d].next(from, disks_[d]->capacity_bytes())) {
-      owed.extents[d].mark(extent->offset_bytes, extent->length_bytes);
-      from = extent->offset_bytes + extent->length_bytes;
-    }
-  }
+  for (std::size_t d = 0; d < disks_.size(); ++d) owed.extents[d].merge(transfer.sent[1].extents[d]);
+  transfer.for_each_left(
+      [&owed](std::size_t disk, const ExtentMap::Extent& extent) { owed.extents[disk].mark(extent.offset_bytes, extent.length_bytes); });
   return owed;
 }
 
@@ -67,13 +61,7 @@ TransferProgress PrimarySession::transfer_progress(Instant now) const {
   progress.took = now - progress.began;
   if (!transfer_) return progress;
   progress.bytes_left = transfer_->round.count() * kPageSizeBytes;
-  for (std::size_t d = transfer_->disk; d < disks_.size(); ++d) {
-    std::uint64_t from = d == transfer_->disk ? transfer_->disk_offset : 0;
-    while (const auto extent = transfer_->extents[d].next(from, disks_[d]->capacity_bytes())) {
-      progress.bytes_left += extent->length_bytes;
-      from = extent->offset_bytes + extent->length_bytes;
-    }
-  }
+  transfer_->for_each_left([&progress](std::size_t, const ExtentMap::Extent& extent) { progress.bytes_left += extent.length_bytes; });
   return progress;
 }
 

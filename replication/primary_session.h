@@ -262,6 +262,7 @@ class PrimarySession {
   void begin_transfer(Instant now, bool resync, Epoch base);
   void run_transfer(Instant now);
   bool within_rate(Instant now) const;
+  void count_transferred(std::size_t bytes);
   bool send_some_pages();
   void send_chunks(Instant now);
   void send_writes_since();

@@ -175,6 +175,14 @@ void PrimarySession::on_progress(const Progress& progress, Instant now) {
   run_transfer(now);
 }
 
+// The latest part is on its way.
+void PrimarySession::count_transferred(std::size_t bytes) {
+  transfer_->unconfirmed.push_back({.parts = digest_.parts(), .bytes = bytes, .release_disk = {}, .release_bytes = 0});
+  transfer_->unconfirmed_bytes += bytes;
+  stats_.transfer_bytes += bytes;
+  progress_.bytes_sent += bytes;
+}
+
 bool PrimarySession::within_rate(Instant now) const {
   constexpr double kBurstBytes = 1 << 20;
   if (config_.transfer_bytes_per_second == 0) return true;

@@ -20,6 +20,18 @@ struct PrimarySession::Transfer {
       for (ExtentMap& map : generation.extents) map.clear();
   }
 
+  // Calls visit(disk, extent) for each extent that is still to be read.
+  template <class Visit>
+  void for_each_left(Visit visit) const {
+    for (std::size_t d = disk; d < extents.size(); ++d) {
+      std::uint64_t from = d == disk ? disk_offset : 0;
+      while (const auto extent = extents[d].next(from, extents[d].disk_bytes())) {
+        visit(d, *extent);
+        from = extent->offset_bytes + extent->length_bytes;
+      }
+    }
+  }
+
   PageSet round;           // pages of this round that are not staged yet
   std::size_t cursor = 0;  // word of `round` where they begin
   unsigned rounds = 1;

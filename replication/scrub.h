@@ -20,7 +20,7 @@ namespace understudy {
 
 struct ScrubLimits {
   std::uint64_t pages_per_second = 256;      // of the scrub; 0: none
-  std::size_t verify_pages_per_epoch = 512;  // of a verification: about 0.4 ms of the guest's pause; at most kMaxCheckedPages
+  std::size_t verify_pages_per_epoch = 512;  // of a verification, hashed in the guest's pause; at most kMaxCheckedPages
   std::size_t max_unanswered = 8;            // runs; then the next waits
 };
 
