@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "tests/benchmarks/qmp.h"
+#include "tests/benchmarks/vmm_command.h"
 #include "tests/lab/child.h"
 
 namespace understudy::bench {
@@ -30,42 +31,27 @@ Result<Vm> start_vm(const Clock& clock, const ColoOptions& options, const std::s
   std::error_code ignored;
   for (const char* const suffix : {".qmp", ".log", ".trace"}) std::filesystem::remove(file(suffix), ignored);
   const std::string words = options.kernel_words.empty() ? "" : " " + options.kernel_words;
-  std::vector<std::string> command{
-      options.qemu,
-      "-nodefaults",
-      "-no-user-config",
-      "-no-reboot",
-      "-display",
-      "none",
-      "-machine",
-      "microvm,accel=kvm,acpi=off,rtc=on,memory-backend=ram",
-      "-cpu",
-      "host",
-      "-smp",
-      std::to_string(options.vcpus),
-      "-m",
-      fmt::format("{}M", options.memory_mib),
-      "-object",
-      fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", options.memory_mib),
-      "-kernel",
-      options.kernel,
-      "-initrd",
-      options.initrd,
-      "-append",
-      "console=ttyS0 quiet acpi=off reboot=p panic=-1 load=1" + words,
-      "-chardev",
-      "file,id=console,path=" + file(".console"),
-      "-serial",
-      "chardev:console",
-      "-qmp",
-      "unix:" + file(".qmp") + ",server=on,wait=off",
-      "-trace",
-      "runstate_set",
-      "-msg",
-      "timestamp=on",
-      "-D",
-      file(".trace"),
-  };
+  std::vector<std::string> command = microvm_command(options.qemu, options.vcpus, options.memory_mib);
+  command.insert(command.end(), {
+                                    "-kernel",
+                                    options.kernel,
+                                    "-initrd",
+                                    options.initrd,
+                                    "-append",
+                                    "console=ttyS0 quiet acpi=off reboot=p panic=-1 load=1" + words,
+                                    "-chardev",
+                                    "file,id=console,path=" + file(".console"),
+                                    "-serial",
+                                    "chardev:console",
+                                    "-qmp",
+                                    "unix:" + file(".qmp") + ",server=on,wait=off",
+                                    "-trace",
+                                    "runstate_set",
+                                    "-msg",
+                                    "timestamp=on",
+                                    "-D",
+                                    file(".trace"),
+                                });
   if (!incoming.empty()) command.insert(command.end(), {"-incoming", incoming});
   Vm vm;
   US_ASSIGN(vm.process,

@@ -37,8 +37,8 @@ std::vector<std::string> understudy_command(const std::string& machine, const Gu
   return command;
 }
 
-std::vector<std::string> qemu_command(const std::string& qemu, const GuestSettings& guest) {
-  std::vector<std::string> command{
+std::vector<std::string> microvm_command(const std::string& qemu, unsigned vcpus, std::uint64_t memory_mib) {
+  return {
       qemu,
       "-nodefaults",
       "-no-user-config",
@@ -50,31 +50,37 @@ std::vector<std::string> qemu_command(const std::string& qemu, const GuestSettin
       "-cpu",
       "host",
       "-smp",
-      std::to_string(guest.vcpus),
+      std::to_string(vcpus),
       "-m",
-      fmt::format("{}M", guest.memory_mib),
-      // A memfd, as under Understudy: so guest memory can be told from the process's own.
+      fmt::format("{}M", memory_mib),
       "-object",
-      fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", guest.memory_mib),
-      "-global",
-      "virtio-mmio.force-legacy=false",
-      "-kernel",
-      guest.kernel,
-      "-chardev",
-      "stdio,id=console,signal=off",
-      "-serial",
-      "chardev:console",
-      "-netdev",
-      fmt::format("tap,id=net,ifname={},script=no,downscript=no,vhost=off", guest.tap),
-      "-device",
-      fmt::format("virtio-net-device,netdev=net,mac={}", guest.mac),
-      "-blockdev",
-      fmt::format("file,node-name=file,filename={},aio=io_uring,cache.direct={}", guest.disk, guest.direct ? "on" : "off"),
-      "-blockdev",
-      "raw,node-name=disk,file=file",
-      "-device",
-      "virtio-blk-device,drive=disk",
+      fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", memory_mib),
   };
+}
+
+std::vector<std::string> qemu_command(const std::string& qemu, const GuestSettings& guest) {
+  std::vector<std::string> command = microvm_command(qemu, guest.vcpus, guest.memory_mib);
+  command.insert(command.end(),
+                 {
+                     "-global",
+                     "virtio-mmio.force-legacy=false",
+                     "-kernel",
+                     guest.kernel,
+                     "-chardev",
+                     "stdio,id=console,signal=off",
+                     "-serial",
+                     "chardev:console",
+                     "-netdev",
+                     fmt::format("tap,id=net,ifname={},script=no,downscript=no,vhost=off", guest.tap),
+                     "-device",
+                     fmt::format("virtio-net-device,netdev=net,mac={}", guest.mac),
+                     "-blockdev",
+                     fmt::format("file,node-name=file,filename={},aio=io_uring,cache.direct={}", guest.disk, guest.direct ? "on" : "off"),
+                     "-blockdev",
+                     "raw,node-name=disk,file=file",
+                     "-device",
+                     "virtio-blk-device,drive=disk",
+                 });
   if (!guest.initrd.empty()) command.insert(command.end(), {"-initrd", guest.initrd, "-append", kernel_command_line(guest)});
   return command;
 }
